@@ -1,0 +1,212 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/tsidp/internal/oauth"
+	"tailscale.com/tailcfg"
+)
+
+// capability is the peer capability whose values are the rules of this file:
+// what the tailnet's policy file says under grants[].app.
+const capability = tailcfg.PeerCapabilityTsIDP
+
+// A rule is one object under the capability in a grant. Rules only ever
+// allow; a peer has the union of what its rules say. docs/grants.md explains
+// each key.
+type rule struct {
+	// users and resources: who may obtain tokens for which resources. Both
+	// must match within one rule. "*" matches all.
+	users, resources []string
+	// clients are ids or names (with * as a glob) of the clients that the
+	// peer may use where clients are opened one by one.
+	clients []string
+	// groups are added to those that the control plane reports.
+	groups []string
+	// adminUI opens the administration, dcr the registration of clients.
+	adminUI, dcr bool
+}
+
+// rules are those of one peer, in the order of the policy.
+type rules []rule
+
+// A ruleFault says why a rule grants nothing.
+type ruleFault struct {
+	Index int // place of the rule among the peer's rules, from 0
+	Err   error
+}
+
+func (f ruleFault) Error() string {
+	return fmt.Sprintf("rule %d of %s grants nothing: %v", f.Index, capability, f.Err)
+}
+
+// Bounds on what a policy may make us parse at each question.
+const (
+	maxRules     = 1000
+	maxRuleBytes = 256 << 10 // one rule
+)
+
+// parseRules reads the values of the capability. A rule that cannot be read
+// grants nothing and is reported; the others hold: one typing error must
+// neither lock people out nor let anybody in.
+func parseRules(values []tailcfg.RawMessage) (rules, []ruleFault) {
+	var rs rules
+	var faults []ruleFault
+	for i, v := range values {
+		if i == maxRules {
+			faults = append(faults, ruleFault{i, fmt.Errorf("more than %d rules; this and all after it are ignored", maxRules)})
+			break
+		}
+		r, err := parseRule([]byte(v))
+		if err != nil {
+			faults = append(faults, ruleFault{i, err})
+			continue
+		}
+		rs = append(rs, r)
+	}
+	return rs, faults
+}
+
+// parseRule reads one rule. Keys are matched exactly, not as encoding/json
+// would: an obeyed misspelling is a rule that nobody wrote.
+func parseRule(data []byte) (rule, error) {
+	var r rule
+	if len(data) > maxRuleBytes {
+		return r, fmt.Errorf("longer than %d bytes", maxRuleBytes)
+	}
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(data, &m); err != nil {
+		return r, fmt.Errorf("not a JSON object: %w", err)
+	}
+	for key, parse := range map[string]func(json.RawMessage) error{
+		"users":          listInto(&r.users),
+		"resources":      listInto(&r.resources),
+		"clients":        listInto(&r.clients),
+		"groups":         listInto(&r.groups),
+		"allow_admin_ui": boolInto(&r.adminUI),
+		"allow_dcr":      boolInto(&r.dcr),
+	} {
+		if v, ok := m[key]; ok && !bytes.Equal(v, []byte("null")) {
+			if err := parse(v); err != nil {
+				return rule{}, fmt.Errorf("key %q %w", key, err)
+			}
+		}
+	}
+	return r, nil
+}
+
+// listInto reads a list of texts; a text alone is a list of one.
+func listInto(dst *[]string) func(json.RawMessage) error {
+	return func(v json.RawMessage) error {
+		var one string
+		if json.Unmarshal(v, &one) == nil {
+			*dst = []string{one}
+			return nil
+		}
+		var list []any
+		if err := json.Unmarshal(v, &list); err != nil {
+			return errors.New(`must be a list of texts, such as ["*"]`)
+		}
+		for _, e := range list {
+			s, ok := e.(string)
+			if !ok {
+				return errors.New("must be a list that holds only texts")
+			}
+			*dst = append(*dst, s)
+		}
+		return nil
+	}
+}
+
+func boolInto(dst *bool) func(json.RawMessage) error {
+	return func(v json.RawMessage) error {
+		if err := json.Unmarshal(v, dst); err != nil {
+			return errors.New("must be true or false, without quotation marks")
+		}
+		return nil
+	}
+}
+
+// allowsAdmin reports whether some rule opens the administration.
+func (rs rules) allowsAdmin() bool {
+	return slices.ContainsFunc(rs, func(r rule) bool { return r.adminUI })
+}
+
+// allowsRegistration reports whether some rule opens dynamic registration.
+func (rs rules) allowsRegistration() bool {
+	return slices.ContainsFunc(rs, func(r rule) bool { return r.dcr })
+}
+
+// allowsResource reports whether one rule names both login and resource.
+func (rs rules) allowsResource(login, resource string) bool {
+	return slices.ContainsFunc(rs, func(r rule) bool {
+		return matchesAny(r.users, login) && slices.ContainsFunc(r.resources, func(pattern string) bool {
+			return oauth.ResourcePatternMatches(pattern, resource)
+		})
+	})
+}
+
+// opensClient reports whether a rule lists the client, by id or name.
+func (rs rules) opensClient(id, name string) bool {
+	return slices.ContainsFunc(rs, func(r rule) bool {
+		return globsAny(r.clients, id) || name != "" && globsAny(r.clients, name)
+	})
+}
+
+// namesStranger reports whether a rule means a user of another tailnet on
+// purpose: it lists the client, or holds the user's login. "*" is no purpose,
+// for a grant whose source is everybody reaches strangers too.
+func (rs rules) namesStranger(login, clientID, clientName string) bool {
+	return slices.ContainsFunc(rs, func(r rule) bool {
+		clients := slices.DeleteFunc(slices.Clone(r.clients), func(s string) bool { return s == "*" })
+		return slices.Contains(r.users, login) || rules{{clients: clients}}.opensClient(clientID, clientName)
+	})
+}
+
+// groups returns the groups that rules grant; unsorted, with duplicates.
+func (rs rules) groups() []string {
+	var all []string
+	for _, r := range rs {
+		all = append(all, r.groups...)
+	}
+	return all
+}
+
+func matchesAny(list []string, s string) bool {
+	return slices.ContainsFunc(list, func(e string) bool { return e == "*" || e == s })
+}
+
+// globsAny matches s against patterns in which only * is special.
+func globsAny(patterns []string, s string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return glob(pattern, s) })
+}
+
+// glob reports whether pattern, in which * stands for any text, covers all
+// of s.
+func glob(pattern, s string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == s
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	if len(s) < len(first)+len(last) || s[:len(first)] != first || s[len(s)-len(last):] != last {
+		return false
+	}
+	s = s[len(first) : len(s)-len(last)]
+	for _, part := range parts[1 : len(parts)-1] {
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(part):]
+	}
+	return true
+}

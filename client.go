@@ -1,0 +1,410 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/jwt"
+	"github.com/tailscale/tsidp/internal/oauth"
+	"github.com/tailscale/tsidp/store"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// kindClient is the kind of client records; their ID is the client_id.
+const kindClient store.Kind = "client"
+
+// kindPKCESeen marks clients that have redeemed a code with PKCE, so that
+// leaving it out later is refused (RFC 9700 section 2.1.1, downgrade).
+const kindPKCESeen store.Kind = "pkce-seen"
+
+// A client is a registered client: its metadata, which every door (API,
+// pages, registration, files) speaks, and what only the provider knows.
+type client struct {
+	admin.ClientMetadata
+	Secrets   []clientSecret `json:"secrets,omitempty"`
+	Origin    string         `json:"origin"`
+	CreatedAt time.Time      `json:"created_at"`
+
+	version int64 // of the store's record
+}
+
+// A clientSecret is kept as its hash only.
+type clientSecret struct {
+	ID        string     `json:"id"`
+	Hash      store.Hash `json:"hash"`
+	CreatedAt time.Time  `json:"created_at"`
+}
+
+// originAdministrator is the origin of clients that an administrator made.
+const originAdministrator = "administrator"
+
+// Values of ClientMetadata.Access and .PKCE.
+const (
+	accessTailnet = "tailnet"
+	accessGranted = "granted"
+	pkceAuto      = "auto"
+	pkceRequired  = "required"
+)
+
+// Token endpoint authentication methods.
+const (
+	authNone  = "none"
+	authBasic = "client_secret_basic"
+	authPost  = "client_secret_post"
+)
+
+var supportedAuthMethods = []string{authNone, authBasic, authPost}
+
+const (
+	grantAuthorizationCode = "authorization_code"
+	grantRefreshToken      = "refresh_token"
+)
+
+var supportedGrantTypes = []string{grantAuthorizationCode, grantRefreshToken}
+
+// Bounds on what a client may be registered with.
+const (
+	maxRedirectURIs  = 50
+	maxClientStrings = 50   // entries of any other list
+	maxClientText    = 2048 // bytes of any other text
+	minOwnSecret     = 32   // characters of a secret that is brought along
+)
+
+func (c *client) public() bool { return c.TokenEndpointAuthMethod == authNone }
+
+// displayName names the client for people.
+func (c *client) displayName() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.ID
+}
+
+func (c *client) allowsGrantType(t string) bool { return slices.Contains(c.GrantTypes, t) }
+
+// redirectRules are those of DESIGN: loopback names count as one host for
+// public clients.
+func (c *client) redirectRules() oauth.RedirectRules {
+	return oauth.RedirectRules{Public: c.public(), IgnoreFragment: c.IgnoreFragment}
+}
+
+// checkSecret compares in constant time, with each of the client's secrets.
+func (c *client) checkSecret(secret string) bool {
+	h := sha256.Sum256([]byte(secret))
+	ok := 0
+	for _, s := range c.Secrets {
+		ok |= subtle.ConstantTimeCompare(h[:], s.Hash[:])
+	}
+	return ok == 1
+}
+
+// lifetimes returns the provider's, changed by what the client has own.
+func (c *client) lifetimes(l Lifetimes) Lifetimes {
+	set := func(d *time.Duration, seconds int64) {
+		if seconds != 0 {
+			*d = time.Duration(seconds) * time.Second
+		}
+	}
+	set(&l.AccessToken, c.AccessTokenSeconds)
+	set(&l.IDToken, c.IDTokenSeconds)
+	set(&l.RefreshIdle, c.RefreshIdleSeconds)
+	set(&l.RefreshTotal, c.RefreshTotalSeconds)
+	return l
+}
+
+// defaultScope is what the client gets when it asks for no scope.
+func (c *client) defaultScope() []string {
+	if scopes, err := oauth.ParseScope(c.Scope, knownScope); err == nil && len(scopes) > 0 {
+		return scopes
+	}
+	return defaultScopes
+}
+
+// validate is the one validation of client metadata. It fills in defaults
+// and reports the first thing wrong, by the name of its member.
+func (c *client) validate(policy oauth.RedirectPolicy) error {
+	c.fillDefaults()
+	for _, check := range []func() error{
+		c.validateTexts,
+		c.validateID,
+		func() error { return c.validateRedirectURIs(policy) },
+		c.validateChoices,
+		c.validateResources,
+		c.validateLifetimes,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *client) fillDefaults() {
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	def(&c.TokenEndpointAuthMethod, authBasic)
+	def(&c.Access, accessTailnet)
+	def(&c.PKCE, pkceAuto)
+	def(&c.ApplicationType, "web")
+	def(&c.IDTokenAlg, jwt.RS256)
+	if len(c.GrantTypes) == 0 {
+		c.GrantTypes = slices.Clone(supportedGrantTypes)
+	}
+	if len(c.ResponseTypes) == 0 {
+		c.ResponseTypes = []string{"code"}
+	}
+}
+
+func (c *client) validateID() error {
+	bad := func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._~:@-", r)
+	}
+	// The subjects of tokens begin so, and URLs are ids of another sort
+	// (RFC 9700 section 4.15: no collision between clients and subjects).
+	for _, prefix := range []string{"userid:", "node:", "http"} {
+		if strings.HasPrefix(strings.ToLower(c.ID), prefix) {
+			return fail(codeInvalidClientMetadata, "client_id: must not begin with %s", prefix)
+		}
+	}
+	if len(c.ID) > 128 || strings.ContainsFunc(c.ID, bad) {
+		return fail(codeInvalidClientMetadata, "client_id: want at most 128 letters, digits and . _ ~ : @ -")
+	}
+	return nil
+}
+
+// validateTexts bounds everything and refuses what would corrupt a page, a
+// log line or a policy file.
+func (c *client) validateTexts() error {
+	for _, f := range []struct {
+		name string
+		text []string
+	}{
+		{"client_name", []string{c.Name}},
+		{"client_uri", []string{c.ClientURI}},
+		{"scope", []string{c.Scope}},
+		{"contacts", c.Contacts},
+		{"grant_types", c.GrantTypes},
+		{"response_types", c.ResponseTypes},
+		{"resource_identifiers", c.ResourceIdentifiers},
+	} {
+		if len(f.text) > maxClientStrings {
+			return fail(codeInvalidClientMetadata, "%s: more than %d entries", f.name, maxClientStrings)
+		}
+		for _, s := range f.text {
+			if len(s) > maxClientText || strings.ContainsFunc(s, unprintable) {
+				return fail(codeInvalidClientMetadata, "%s: longer than %d bytes, or with control characters", f.name, maxClientText)
+			}
+		}
+	}
+	if c.ClientURI != "" && !strings.HasPrefix(c.ClientURI, "https://") && !strings.HasPrefix(c.ClientURI, "http://") {
+		return fail(codeInvalidClientMetadata, "client_uri: must be an http or https URL")
+	}
+	if _, err := oauth.ParseScope(c.Scope, knownScope); err != nil {
+		return fail(codeInvalidClientMetadata, "scope: %v", err)
+	}
+	return nil
+}
+
+// unprintable: control characters, and those that hide or reorder text.
+func unprintable(r rune) bool {
+	return r == unicode.ReplacementChar || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp)
+}
+
+func (c *client) validateRedirectURIs(policy oauth.RedirectPolicy) error {
+	if len(c.RedirectURIs) == 0 && c.allowsGrantType(grantAuthorizationCode) {
+		return fail(codeInvalidRedirectURI, "redirect_uris: at least one is needed for the grant type authorization_code")
+	}
+	if len(c.RedirectURIs) > maxRedirectURIs {
+		return fail(codeInvalidRedirectURI, "redirect_uris: more than %d", maxRedirectURIs)
+	}
+	for i, uri := range c.RedirectURIs {
+		if err := oauth.CheckRedirectURI(uri, policy); err != nil {
+			return fail(codeInvalidRedirectURI, "redirect_uris[%d]: %v", i, err)
+		}
+	}
+	return nil
+}
+
+func (c *client) validateChoices() error {
+	c.GrantTypes = slices.DeleteFunc(c.GrantTypes, func(t string) bool { return !slices.Contains(supportedGrantTypes, t) })
+	c.ResponseTypes = slices.DeleteFunc(c.ResponseTypes, func(t string) bool { return t != "code" })
+	if len(c.GrantTypes) == 0 {
+		return fail(codeInvalidClientMetadata, "grant_types: none of those asked for is supported; want some of %s", strings.Join(supportedGrantTypes, ", "))
+	}
+	if len(c.ResponseTypes) == 0 {
+		return fail(codeInvalidClientMetadata, "response_types: only code is supported")
+	}
+	for _, f := range []struct {
+		name, value string
+		of          []string
+	}{
+		{"token_endpoint_auth_method", c.TokenEndpointAuthMethod, supportedAuthMethods},
+		{"access", c.Access, []string{accessTailnet, accessGranted}},
+		{"pkce", c.PKCE, []string{pkceAuto, pkceRequired}},
+		{"application_type", c.ApplicationType, []string{"web", "native"}},
+		{"id_token_signed_response_alg", c.IDTokenAlg, []string{jwt.RS256, jwt.ES256, jwt.EdDSA}},
+	} {
+		if !slices.Contains(f.of, f.value) {
+			return fail(codeInvalidClientMetadata, "%s: %q is none of %s", f.name, f.value, strings.Join(f.of, ", "))
+		}
+	}
+	return nil
+}
+
+func (c *client) validateResources() error {
+	for i, r := range c.ResourceIdentifiers {
+		if _, err := oauth.CanonicalResource(r); err != nil {
+			return fail(codeInvalidClientMetadata, "resource_identifiers[%d]: %v", i, err)
+		}
+	}
+	if len(c.ResourceIdentifiers) > 0 && c.public() {
+		return fail(codeInvalidClientMetadata, "resource_identifiers: a public client cannot introspect; choose an authentication method")
+	}
+	return nil
+}
+
+func (c *client) validateLifetimes() error {
+	for _, s := range []int64{c.AccessTokenSeconds, c.IDTokenSeconds, c.RefreshIdleSeconds, c.RefreshTotalSeconds} {
+		if s < 0 || s > int64(100*365*24*time.Hour/time.Second) {
+			return fail(codeInvalidClientMetadata, "lifetimes: %d seconds is out of range", s)
+		}
+	}
+	if err := c.lifetimes(Lifetimes{}.withDefaults()).validate(); err != nil {
+		return fail(codeInvalidClientMetadata, "lifetimes: %v", err)
+	}
+	return nil
+}
+
+// warnings are shown to the administrator who made the client.
+func (c *client) warnings() []string {
+	var w []string
+	for _, uri := range c.RedirectURIs {
+		if oauth.InsecureRedirect(uri) {
+			w = append(w, fmt.Sprintf("redirect_uris: %s sends authorization codes in clear text; use https where the application can", uri))
+		}
+	}
+	return w
+}
+
+// newSecret returns 256 random bits as text, and what the store keeps of it.
+func newSecret(now time.Time) (string, clientSecret) {
+	var b [32]byte
+	rand.Read(b[:])
+	secret := hex.EncodeToString(b[:])
+	return secret, hashSecret(secret, now)
+}
+
+func hashSecret(secret string, now time.Time) clientSecret {
+	return clientSecret{ID: rand.Text()[:8], Hash: sha256.Sum256([]byte(secret)), CreatedAt: now}
+}
+
+// newID returns 128 random bits as text.
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// clientByID loads a client. It returns store.ErrNotFound if there is none.
+func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
+	if id == "" || len(id) > store.MaxIDLen {
+		return nil, store.ErrNotFound
+	}
+	rec, err := p.store.Get(ctx, kindClient, id, p.now())
+	if err != nil {
+		return nil, err
+	}
+	return decodeClient(rec)
+}
+
+func decodeClient(rec store.Record) (*client, error) {
+	c := &client{version: rec.Version}
+	if err := json.Unmarshal(rec.Data, c); err != nil {
+		return nil, fmt.Errorf("reading client %q: %w", rec.ID, err)
+	}
+	return c, nil
+}
+
+// createClient stores a new client.
+func (p *Provider) createClient(ctx context.Context, c *client) error {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("writing client: %w", err)
+	}
+	now := p.now()
+	rec := store.Record{Kind: kindClient, ID: c.ID, Data: data, CreatedAt: now}
+	c.version, err = p.store.Put(ctx, rec, now)
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		return fail(codeConflict, "client_id: there is a client %q already", c.ID)
+	case err != nil:
+		return storeError(err)
+	}
+	return nil
+}
+
+// opClient shows a client to the engine.
+type opClient struct {
+	c    *client
+	life Lifetimes
+}
+
+var _ op.Client = opClient{}
+
+func (o opClient) GetID() string                    { return o.c.ID }
+func (o opClient) RedirectURIs() []string           { return o.c.RedirectURIs }
+func (o opClient) PostLogoutRedirectURIs() []string { return nil }
+func (o opClient) AuthMethod() oidc.AuthMethod      { return oidc.AuthMethod(o.c.TokenEndpointAuthMethod) }
+func (o opClient) ResponseTypes() []oidc.ResponseType {
+	return []oidc.ResponseType{oidc.ResponseTypeCode}
+}
+func (o opClient) LoginURL(string) string { return "" } // there is no login page
+func (o opClient) AccessTokenType() op.AccessTokenType {
+	return op.AccessTokenTypeJWT
+}
+func (o opClient) IDTokenLifetime() time.Duration       { return o.life.IDToken }
+func (o opClient) DevMode() bool                        { return false }
+func (o opClient) IsScopeAllowed(string) bool           { return false } // beyond the known ones
+func (o opClient) IDTokenUserinfoClaimsAssertion() bool { return !o.c.LeanIDToken }
+func (o opClient) ClockSkew() time.Duration             { return 0 }
+
+func (o opClient) ApplicationType() op.ApplicationType {
+	if o.c.ApplicationType == "native" {
+		return op.ApplicationTypeNative
+	}
+	return op.ApplicationTypeWeb
+}
+
+func (o opClient) GrantTypes() []oidc.GrantType {
+	var types []oidc.GrantType
+	for _, t := range o.c.GrantTypes {
+		types = append(types, oidc.GrantType(t))
+	}
+	return types
+}
+
+func (o opClient) RestrictAdditionalIdTokenScopes() func([]string) []string {
+	return func(scopes []string) []string { return scopes }
+}
+
+func (o opClient) RestrictAdditionalAccessTokenScopes() func([]string) []string {
+	return func(scopes []string) []string { return scopes }
+}

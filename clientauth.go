@@ -1,0 +1,93 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/tailscale/tsidp/internal/oauth"
+	"github.com/tailscale/tsidp/store"
+)
+
+// Client authentication (RFC 6749 section 2.3) comes before everything else
+// at the token endpoint: nothing that a request presents is looked at, let
+// alone consumed, before its sender has proved to be the client.
+
+// credentials are what a request presents to authenticate a client.
+type credentials struct {
+	id     string
+	secret string
+	method string // authBasic, authPost, or authNone without a secret
+}
+
+// errClient is the answer to every failed authentication. It does not say
+// whether the client exists: only its own developer has use for that.
+func errClient(description string) *protocolError {
+	return fail(codeInvalidClient, "%s", description)
+}
+
+// parseCredentials reads the credentials of a request, which may come in the
+// Authorization header or in the body, and in both only if they are equal:
+// many applications send both (C08).
+func parseCredentials(header http.Header, f *form) (credentials, error) {
+	if len(header.Values("Authorization")) > 1 {
+		return credentials{}, fail(codeInvalidRequest, "more than one Authorization header")
+	}
+	bodyID, bodySecret := f.get("client_id"), f.get("client_secret")
+	id, secret, present, err := oauth.ParseBasic(header.Get("Authorization"))
+	switch {
+	case err != nil:
+		return credentials{}, errClient("the Basic credentials cannot be read: form-urlencode id and secret, join them by a colon, then base64").because(err)
+	case !present && header.Get("Authorization") != "":
+		return credentials{}, errClient("clients authenticate by the Basic scheme or in the body")
+	case !present && bodyID == "":
+		return credentials{}, errClient("client_id is missing")
+	case !present && bodySecret == "":
+		return credentials{id: bodyID, method: authNone}, nil
+	case !present:
+		return credentials{id: bodyID, secret: bodySecret, method: authPost}, nil
+	// "The client MUST NOT use more than one authentication method in each
+	// request" (RFC 6749 section 2.3). Equal ones are one.
+	case bodyID != "" && bodyID != id, bodySecret != "" && bodySecret != secret:
+		return credentials{}, fail(codeInvalidRequest, "the Authorization header and the body name different clients or secrets")
+	}
+	return credentials{id: id, secret: secret, method: authBasic}, nil
+}
+
+// authenticateClient returns the client that sent the request.
+func (p *Provider) authenticateClient(ctx context.Context, header http.Header, f *form) (*client, error) {
+	cred, err := parseCredentials(header, f)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.clientByID(ctx, cred.id)
+	if errors.Is(err, store.ErrNotFound) {
+		// 401 also for public clients: agents register again when they read
+		// it, and are stuck with anything else (C12).
+		return nil, errClient("no client with this id and these credentials; if its registration was removed, register again")
+	}
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return c, c.authenticate(cred)
+}
+
+// authenticate checks cred against what the client registered.
+func (c *client) authenticate(cred credentials) error {
+	switch {
+	case c.public() && cred.secret != "":
+		return errClient("this client is registered without a secret; send client_id alone")
+	case c.public():
+		return nil
+	case cred.secret == "":
+		return errClient("this client must authenticate with its secret")
+	case c.AuthMethodStrict && cred.method != c.TokenEndpointAuthMethod:
+		return errClient("this client is registered for another authentication method")
+	case !c.checkSecret(cred.secret):
+		return errClient("no client with this id and these credentials; if its registration was removed, register again")
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/tsidp/internal/oauth"
+)
+
+// An action is what somebody wants to do.
+type action int
+
+const (
+	_             action = iota
+	actAuthorize         // obtain a code, as the person at the browser
+	actRedeem            // exchange a code for tokens
+	actRefresh           // exchange a refresh token for tokens
+	actUserinfo          // read claims with an access token
+	actIntrospect        // be told that a token is active
+	actAdminister        // use the administration
+)
+
+// A question is all that decide looks at.
+type question struct {
+	action action
+	who    identity
+	client *client // nil for actAdminister
+	// grant is what was granted earlier; nil where nothing was.
+	grant *authorization
+	// resources asked for, in the client's spelling.
+	resources []string
+	issuer    string
+}
+
+// A decision allows.
+type decision struct {
+	// resources are those that remain: all that were asked for, or, when an
+	// earlier grant is used, those that the rules still allow.
+	resources []string
+}
+
+// A refusal says no, why, and what would change it.
+type refusal struct {
+	code    errorCode
+	reason  string // fixed word for logs and metrics
+	message string // for the person, in whole sentences
+	// missing is a rule that would have allowed it; nil if no rule would.
+	missing map[string]any
+	who     string   // source of the grant that should hold missing
+	dst     []string // its destination
+	// kill says that the grant can never be right again: its address belongs
+	// to somebody else now.
+	kill bool
+}
+
+// Reasons of refusals.
+const (
+	reasonUnknownPeer = "unknown_peer"
+	reasonTagged      = "tagged_node"
+	reasonExternal    = "external_user"
+	reasonClient      = "client_not_granted"
+	reasonResource    = "resource_not_granted"
+	reasonMoved       = "address_reassigned"
+	reasonAdmin       = "not_an_administrator"
+	reasonDisabled    = "client_disabled"
+)
+
+func (r *refusal) err() *protocolError {
+	e := fail(r.code, "%s", r.message)
+	e.refusal = r
+	return e
+}
+
+// grantJSON returns the grant for the tailnet's policy file that would
+// allow what was refused; empty if there is none.
+func (r *refusal) grantJSON() string {
+	if r.missing == nil {
+		return ""
+	}
+	dst := r.dst
+	if len(dst) == 0 {
+		dst = []string{"tag:tsidp"}
+	}
+	b, err := json.MarshalIndent(map[string]any{
+		"src": []string{r.who},
+		"dst": dst,
+		"ip":  []string{"tcp:443"},
+		"app": map[string]any{string(capability): []any{r.missing}},
+	}, "", "  ")
+	if err != nil { // maps of texts and lists always marshal
+		return ""
+	}
+	return string(b)
+}
+
+// decide is the one policy function: every grant type and every endpoint
+// asks it, each time, with what the tailnet says at that moment. It is pure.
+//
+// A refusal refuses; it does not kill, so that a typing error in the policy
+// logs nobody out for good. Only a grant whose address now belongs to
+// somebody else is dead.
+func decide(q question) (decision, *refusal) {
+	if q.grant != nil {
+		if r := sameOwner(q); r != nil {
+			return decision{}, r
+		}
+	}
+	if q.action == actAdminister {
+		return decision{}, administer(q)
+	}
+	for _, check := range []func(question) *refusal{mayLogIn, mayUseClient} {
+		if r := check(q); r != nil {
+			return decision{}, r
+		}
+	}
+	return mayUseResources(q)
+}
+
+// sameOwner: a grant belongs to one user on one node.
+func sameOwner(q question) *refusal {
+	if q.who.node == q.grant.node && q.who.subject() == q.grant.subject {
+		return nil
+	}
+	return &refusal{
+		code: codeInvalidGrant, reason: reasonMoved, kill: true,
+		message: "The address of this login belongs to another device or user now. Log in again.",
+	}
+}
+
+func administer(q question) *refusal {
+	if q.who.rules.allowsAdmin() && !q.who.external {
+		return nil
+	}
+	return &refusal{
+		code: codeAccessDenied, reason: reasonAdmin, who: q.who.principal(), dst: q.who.tailnet.tags,
+		message: fmt.Sprintf("%s may not administer this identity provider.", q.who.principal()),
+		missing: map[string]any{"allow_admin_ui": true},
+	}
+}
+
+// mayLogIn: tagged nodes are machines, which have no person at the browser.
+func mayLogIn(q question) *refusal {
+	if !q.who.tagged() {
+		return nil
+	}
+	return &refusal{
+		code: refusalCode(q.action), reason: reasonTagged,
+		message: fmt.Sprintf("This device is tagged %s. Tags are for machines, which are nobody in particular. Log in from a device of your own.", q.who.principal()),
+	}
+}
+
+// mayUseClient: everybody of this tailnet may, unless the client is opened
+// one by one; users of other tailnets only if a rule means them.
+func mayUseClient(q question) *refusal {
+	c, who := q.client, q.who
+	if c.Disabled {
+		return &refusal{
+			code: refusalCode(q.action), reason: reasonDisabled,
+			message: fmt.Sprintf("The application %s is disabled. An administrator of the identity provider can enable it again.", c.displayName()),
+		}
+	}
+	if who.external && !who.rules.namesStranger(who.login, c.ID, c.Name) {
+		return &refusal{
+			code: refusalCode(q.action), reason: reasonExternal, who: who.principal(),
+			message: fmt.Sprintf("%s belongs to another tailnet. Users of other tailnets may use the application %s only if a rule names them or it.", who.principal(), c.displayName()),
+			missing: map[string]any{"clients": []string{c.ID}},
+		}
+	}
+	if c.Access == accessGranted && !who.rules.opensClient(c.ID, c.Name) {
+		return &refusal{
+			code: refusalCode(q.action), reason: reasonClient, who: who.principal(),
+			message: fmt.Sprintf("The application %s is open only to those whose rules list it; those of %s do not.", c.displayName(), who.principal()),
+			missing: map[string]any{"clients": []string{c.ID}},
+		}
+	}
+	return nil
+}
+
+// mayUseResources: at the first asking all resources must be allowed, so
+// that a client learns at once what it cannot have. Later, what the rules no
+// longer allow is left out, and only if nothing is left is it a refusal. The
+// issuer itself is a resource (of userinfo) that needs no rule.
+func mayUseResources(q question) (decision, *refusal) {
+	var d decision
+	var refused []string
+	for _, resource := range q.resources {
+		if oauth.SameResource(resource, q.issuer) || q.who.rules.allowsResource(q.who.login, resource) {
+			d.resources = append(d.resources, resource)
+		} else {
+			refused = append(refused, resource)
+		}
+	}
+	if len(refused) == 0 || q.grant != nil && q.action != actRedeem && len(d.resources) > 0 {
+		return d, nil
+	}
+	return decision{}, &refusal{
+		code: codeInvalidTarget, reason: reasonResource, who: q.who.principal(), dst: q.who.tailnet.tags,
+		message: fmt.Sprintf("No rule allows %s to obtain tokens for %s.", q.who.principal(), strings.Join(refused, ", ")),
+		missing: map[string]any{"users": []string{"*"}, "resources": slices.Clone(refused)},
+	}
+}
+
+// refusalCode is access_denied where somebody asks for the first time, and
+// invalid_grant where an earlier grant is used.
+func refusalCode(a action) errorCode {
+	if a == actAuthorize {
+		return codeAccessDenied
+	}
+	return codeInvalidGrant
+}

@@ -1,0 +1,95 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package admin is the administration as HTTP sees it: the types that the
+// API shows and takes, and its handlers over one Backend, which the provider
+// implements. It knows neither the store nor the engine.
+//
+// Who may use it is decided before its handlers run.
+package admin
+
+import (
+	"context"
+	"time"
+)
+
+// ClientMetadata is what a client is registered with, under the names of
+// RFC 7591 section 2, OpenID Connect Registration section 2, and, below
+// them, our own.
+type ClientMetadata struct {
+	ID           string   `json:"client_id,omitempty"`
+	Name         string   `json:"client_name,omitempty"`
+	RedirectURIs []string `json:"redirect_uris"`
+	// GrantTypes default to authorization_code and refresh_token.
+	GrantTypes    []string `json:"grant_types,omitempty"`
+	ResponseTypes []string `json:"response_types,omitempty"`
+	// TokenEndpointAuthMethod is none for public clients; by default
+	// client_secret_basic, which accepts client_secret_post too unless
+	// AuthMethodStrict is set.
+	TokenEndpointAuthMethod string `json:"token_endpoint_auth_method,omitempty"`
+	// Scope is granted when a request asks for none.
+	Scope           string   `json:"scope,omitempty"`
+	ApplicationType string   `json:"application_type,omitempty"`
+	ClientURI       string   `json:"client_uri,omitempty"`
+	Contacts        []string `json:"contacts,omitempty"`
+	// IDTokenAlg is RS256 (default), ES256 or EdDSA.
+	IDTokenAlg string `json:"id_token_signed_response_alg,omitempty"`
+
+	AuthMethodStrict bool `json:"token_endpoint_auth_method_strict,omitempty"`
+	// Access is "tailnet" (default: everybody of this tailnet) or "granted"
+	// (those with a rule whose clients lists this one).
+	Access string `json:"access,omitempty"`
+	// PKCE is "auto" (default: optional for confidential clients until they
+	// have used it once) or "required".
+	PKCE string `json:"pkce,omitempty"`
+	// IgnoreFragment compares redirect URIs without what follows a '#'.
+	IgnoreFragment bool `json:"ignore_fragment,omitempty"`
+	// LeanIDToken leaves the claims of scopes to userinfo.
+	LeanIDToken bool `json:"lean_id_token,omitempty"`
+	// ResourceIdentifiers are the resources that the client itself is: it may
+	// introspect tokens for them.
+	ResourceIdentifiers []string `json:"resource_identifiers,omitempty"`
+	// Lifetimes in seconds; 0 means the provider's.
+	AccessTokenSeconds  int64 `json:"access_token_lifetime,omitempty"`
+	IDTokenSeconds      int64 `json:"id_token_lifetime,omitempty"`
+	RefreshIdleSeconds  int64 `json:"refresh_token_idle_lifetime,omitempty"`
+	RefreshTotalSeconds int64 `json:"refresh_token_total_lifetime,omitempty"`
+	Disabled            bool  `json:"disabled,omitempty"`
+}
+
+// A Client is a registered client.
+type Client struct {
+	ClientMetadata
+	// Secret is the plaintext of a new secret. It is shown once, in the
+	// answer to the call that made it, and may be brought with that call.
+	Secret string `json:"client_secret,omitempty"`
+	// SecretExpiresAt is 0, never, wherever Secret is set (RFC 7591 section
+	// 3.2.1).
+	SecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"`
+	// IssuedAt in Unix seconds.
+	IssuedAt int64  `json:"client_id_issued_at,omitempty"`
+	Origin   string `json:"origin,omitempty"` // who made it: "administrator", …
+	// Warnings are for the administrator, such as a redirect URI that sends
+	// codes in clear text.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// A ClientPage is one page of the list of clients, in the order of their ids.
+type ClientPage struct {
+	Clients []Client `json:"clients"`
+	// Next is the value of the parameter "after" for the next page.
+	Next string `json:"next,omitempty"`
+}
+
+// Backend is what the administration can do. The provider implements it. Its
+// errors are protocol errors, ready to be shown.
+type Backend interface {
+	Clients(ctx context.Context, after string, limit int) (ClientPage, error)
+	Client(ctx context.Context, id string) (Client, error)
+	// CreateClient registers c; the answer holds the secret in plaintext.
+	CreateClient(ctx context.Context, c Client, now time.Time) (Client, error)
+	// DeleteClient removes the client; everything granted to it dies at once.
+	DeleteClient(ctx context.Context, id string) error
+	// Reject makes the error for a request that cannot be read.
+	Reject(format string, args ...any) error
+}

@@ -1,0 +1,251 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/tailscale/tsidp/internal/jwt"
+	"github.com/tailscale/tsidp/store"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// keyDocument is the provider's key set as the store keeps it. It also says
+// whose store it is: a provider with another issuer, or a development server,
+// must not mint from these keys.
+type keyDocument struct {
+	Issuer      string      `json:"issuer"`
+	Development bool        `json:"development"`
+	Keys        []storedKey `json:"keys"`
+}
+
+// A storedKey is one private or symmetric key.
+type storedKey struct {
+	ID  string `json:"kid"`
+	Alg string `json:"alg"` // RS256, ES256, EdDSA, or algSeal
+	// Key is PKCS #8 for signing keys, 32 bytes for sealing keys.
+	Key       []byte    `json:"key"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// algSeal marks the keys of internal/jwt's Sealer.
+const algSeal = "seal"
+
+// A keyring is what the keys of one document can do. It is immutable.
+type keyring struct {
+	version int64
+	signers map[string]*jwt.Signer // by algorithm: the newest key of each
+	public  map[string]jwt.PublicKey
+	sealer  *jwt.Sealer
+	jwks    document
+	all     []jwt.PublicKey
+}
+
+// lookup finds a verification key for jwt.Verify.
+func (k *keyring) lookup(kid string) (jwt.PublicKey, bool) {
+	key, ok := k.public[kid]
+	return key, ok
+}
+
+// newKeyring prepares the keys of doc.
+func newKeyring(doc keyDocument, version int64) (*keyring, error) {
+	k := &keyring{version: version, signers: make(map[string]*jwt.Signer), public: make(map[string]jwt.PublicKey)}
+	var seals []jwt.SealKey
+	for _, sk := range slices.Backward(doc.Keys) { // newest first
+		if sk.Alg == algSeal {
+			seal, err := sealKey(sk)
+			if err != nil {
+				return nil, err
+			}
+			seals = append(seals, seal)
+			continue
+		}
+		private, err := jwt.ParsePrivateKey(sk.Alg, sk.Key)
+		if err != nil {
+			return nil, fmt.Errorf("reading key %s: %w", sk.ID, err)
+		}
+		signer, err := jwt.NewSigner(sk.ID, sk.Alg, private)
+		if err != nil {
+			return nil, fmt.Errorf("reading key %s: %w", sk.ID, err)
+		}
+		if k.signers[sk.Alg] == nil {
+			k.signers[sk.Alg] = signer
+		}
+		k.public[sk.ID] = signer.Public()
+		k.all = append(k.all, signer.Public())
+	}
+	var err error
+	if k.sealer, err = jwt.NewSealer(doc.Issuer, seals...); err != nil {
+		return nil, fmt.Errorf("reading sealing keys: %w", err)
+	}
+	body, err := jwt.JWKS(k.all)
+	if err != nil {
+		return nil, fmt.Errorf("rendering the key set: %w", err)
+	}
+	k.jwks = newDocument("application/json", body)
+	return k, nil
+}
+
+func sealKey(sk storedKey) (jwt.SealKey, error) {
+	var key jwt.SealKey
+	if len(sk.Key) != len(key.Key) || len(sk.ID) < 4 {
+		return key, fmt.Errorf("sealing key %s is malformed", sk.ID)
+	}
+	copy(key.Key[:], sk.Key)
+	id := sha256.Sum256([]byte(sk.ID))
+	key.ID = binary.BigEndian.Uint32(id[:])
+	return key, nil
+}
+
+// newStoredKey generates a key.
+func newStoredKey(alg string, now time.Time) (storedKey, error) {
+	sk := storedKey{ID: rand.Text()[:16], Alg: alg, CreatedAt: now}
+	if alg == algSeal {
+		sk.Key = make([]byte, 32)
+		rand.Read(sk.Key)
+		return sk, nil
+	}
+	private, err := jwt.GenerateKey(alg)
+	if err != nil {
+		return sk, fmt.Errorf("generating %s key: %w", alg, err)
+	}
+	sk.Key, err = jwt.MarshalPrivateKey(private)
+	return sk, err
+}
+
+// loadKeys reads the key set, and makes the keys that are missing among
+// algs. Several processes may do so at once: one wins, the others follow.
+func (p *Provider) loadKeys(ctx context.Context, algs ...string) (*keyring, error) {
+	for {
+		set, err := p.store.Keys(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading keys: %w", err)
+		}
+		doc := keyDocument{Issuer: p.issuer, Development: p.cfg.Development}
+		if set.Version != 0 {
+			if err := json.Unmarshal(set.Data, &doc); err != nil {
+				return nil, fmt.Errorf("reading keys: %w", err)
+			}
+		}
+		if err := p.checkStamp(doc); err != nil {
+			return nil, err
+		}
+		changed, err := doc.add(algs, p.now())
+		if err != nil {
+			return nil, err
+		}
+		if !changed {
+			return newKeyring(doc, set.Version)
+		}
+		data, err := json.Marshal(doc)
+		if err != nil {
+			return nil, fmt.Errorf("writing keys: %w", err)
+		}
+		version, err := p.store.SwapKeys(ctx, set.Version, data)
+		if errors.Is(err, store.ErrConflict) {
+			continue // another process was first
+		}
+		if err != nil {
+			return nil, fmt.Errorf("writing keys: %w", err)
+		}
+		return newKeyring(doc, version)
+	}
+}
+
+// add generates the keys that doc lacks among algs.
+func (doc *keyDocument) add(algs []string, now time.Time) (changed bool, err error) {
+	for _, alg := range algs {
+		if slices.ContainsFunc(doc.Keys, func(k storedKey) bool { return k.Alg == alg }) {
+			continue
+		}
+		key, err := newStoredKey(alg, now)
+		if err != nil {
+			return false, err
+		}
+		doc.Keys, changed = append(doc.Keys, key), true
+	}
+	return changed, nil
+}
+
+// checkStamp refuses the store of somebody else: its codes, grants and
+// client secrets would be valid under another name.
+func (p *Provider) checkStamp(doc keyDocument) error {
+	if doc.Issuer != p.issuer {
+		return fmt.Errorf("the store belongs to the issuer %s, this provider is %s: use another store, or the issuer's own name again", doc.Issuer, p.issuer)
+	}
+	if doc.Development != p.cfg.Development {
+		return fmt.Errorf("the store was made with development=%t, this provider has development=%t: use another store", doc.Development, p.cfg.Development)
+	}
+	return nil
+}
+
+// initialAlgs are made at the first start; EdDSA when a client asks for it.
+var initialAlgs = []string{jwt.RS256, jwt.ES256, algSeal}
+
+// signer returns the signer for alg, and makes its key if there is none.
+func (p *Provider) signer(ctx context.Context, alg string) (*jwt.Signer, error) {
+	if s := p.keys.Load().signers[alg]; s != nil {
+		return s, nil
+	}
+	p.keysMu.Lock() // one at a time: generating is slow
+	defer p.keysMu.Unlock()
+	if s := p.keys.Load().signers[alg]; s != nil {
+		return s, nil
+	}
+	ring, err := p.loadKeys(ctx, alg)
+	if err != nil {
+		return nil, err
+	}
+	p.keys.Store(ring)
+	return ring.signers[alg], nil
+}
+
+// A document is prepared bytes with their validator.
+type document struct {
+	contentType string
+	body        []byte
+	etag        string
+}
+
+func newDocument(contentType string, body []byte) document {
+	sum := sha256.Sum256(body)
+	return document{contentType, body, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+}
+
+// documentMaxAge is how long clients may keep metadata and keys, in seconds.
+const documentMaxAge = "300"
+
+func (d *document) serve(w http.ResponseWriter, r *http.Request) error {
+	h := w.Header()
+	h.Set("Content-Type", d.contentType)
+	h.Set("Cache-Control", "public, max-age="+documentMaxAge)
+	h.Set("ETag", d.etag)
+	if r.Header.Get("If-None-Match") == d.etag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	w.Write(d.body)
+	return nil
+}
+
+// opKey shows a public key to the engine.
+type opKey struct{ jwt.PublicKey }
+
+var _ op.Key = opKey{}
+
+func (k opKey) ID() string                         { return k.PublicKey.ID }
+func (k opKey) Algorithm() jose.SignatureAlgorithm { return jose.SignatureAlgorithm(k.Alg) }
+func (k opKey) Use() string                        { return "sig" }
+func (k opKey) Key() any                           { return k.PublicKey.Key }

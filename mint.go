@@ -1,0 +1,95 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tailscale/tsidp/internal/jwt"
+)
+
+// A mintRequest is all that goes into a token response.
+type mintRequest struct {
+	client *client
+	life   Lifetimes
+	who    *identity
+	*authorization
+	scopes    []string
+	resources []string
+	nonce     string
+
+	accessSigner, idSigner *jwt.Signer
+
+	// What consume returned.
+	tokenID string
+	refresh string
+	expires time.Time
+}
+
+// tokenResponse is the answer of the token endpoint (RFC 6749 section 5.1).
+type tokenResponse struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	IDToken      string `json:"id_token,omitempty"`
+	Scope        string `json:"scope"`
+}
+
+// idTokenClaims are those of an ID token (OpenID Connect Core section 2).
+type idTokenClaims struct {
+	Issuer   string `json:"iss"`
+	Subject  string `json:"sub"`
+	Audience string `json:"aud"` // the client alone: strict applications trust no other
+	Expiry   int64  `json:"exp"`
+	IssuedAt int64  `json:"iat"`
+	AuthTime int64  `json:"auth_time"`
+	Nonce    string `json:"nonce,omitempty"`
+	AtHash   string `json:"at_hash"`
+	userClaims
+}
+
+// mint signs the tokens of a response.
+func (p *Provider) mint(m *mintRequest) (*tokenResponse, error) {
+	now := p.now()
+	access, err := p.mintAccessToken(m, now)
+	if err != nil {
+		return nil, err
+	}
+	res := &tokenResponse{
+		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(m.expires.Sub(now) / time.Second),
+		RefreshToken: m.refresh, Scope: strings.Join(m.scopes, " "),
+	}
+	if slices.Contains(m.scopes, scopeOpenID) {
+		res.IDToken, err = p.mintIDToken(m, access, now)
+	}
+	return res, err
+}
+
+// mintAccessToken signs an access token by RFC 9068.
+func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error) {
+	audience := jwt.Audience(m.resources)
+	if len(audience) == 0 {
+		audience = jwt.Audience{p.issuer}
+	}
+	return m.accessSigner.Sign(jwt.TypeAccessToken, &jwt.Claims{
+		Issuer: p.issuer, Subject: m.subject, Audience: audience,
+		Expiry: jwt.NewNumericDate(m.expires), IssuedAt: jwt.NewNumericDate(now), AuthTime: jwt.NewNumericDate(m.authTime),
+		ID: m.tokenID, ClientID: m.client.ID, Scope: strings.Join(m.scopes, " "),
+	})
+}
+
+func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (string, error) {
+	claims := &idTokenClaims{
+		Issuer: p.issuer, Subject: m.subject, Audience: m.client.ID,
+		Expiry: now.Add(m.life.IDToken).Unix(), IssuedAt: now.Unix(), AuthTime: m.authTime.Unix(),
+		Nonce: m.nonce, AtHash: jwt.HalfHash(m.idSigner.Alg(), access),
+	}
+	if !m.client.LeanIDToken {
+		claims.userClaims = p.claimsFor(m.who, m.scopes)
+	}
+	return m.idSigner.Sign(jwt.TypeJWT, claims)
+}

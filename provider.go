@@ -1,0 +1,212 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/store"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// A Provider is an identity provider. Make it with [New], mount its handlers,
+// and keep [Provider.Run] running. Its methods are safe for concurrent use.
+// Providers in one process share nothing.
+type Provider struct {
+	// Set by New and constant from then on.
+	cfg       Config
+	issuer    string
+	path      string   // of the issuer: "" or "/idp"
+	hosts     []string // own names, as in Host headers
+	life      Lifetimes
+	log       *slog.Logger
+	now       func() time.Time
+	store     store.Store
+	storage   *storage
+	opServer  *opServer
+	engine    http.Handler // the engine's router over opServer
+	directory *directory
+	pages     *pageSet
+	metadata  document
+	api       *admin.API
+
+	keys   atomic.Pointer[keyring] // nil until Run has opened the store
+	keysMu sync.Mutex              // held while keys are made
+
+	ready   chan struct{} // closed when keys are there
+	running atomic.Bool
+	closed  chan struct{} // closed by Close
+	close   sync.Once
+}
+
+// New validates cfg and returns a provider. It starts nothing, and touches
+// neither the store nor the tailnet. An error lists everything that is wrong
+// with cfg.
+func New(cfg Config) (*Provider, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("tsidp: %w", err)
+	}
+	u, err := url.Parse(cfg.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("tsidp: %w", err)
+	}
+	p := &Provider{
+		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hosts: ownHosts(u, cfg.Hosts),
+		log: cfg.Logger, now: cfg.Now, store: cfg.Store,
+		ready: make(chan struct{}), closed: make(chan struct{}),
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	var l Lifetimes
+	if cfg.Lifetimes != nil {
+		l = *cfg.Lifetimes
+	}
+	p.life = l.withDefaults()
+	p.directory = &directory{tailnet: cfg.Tailnet, now: p.now, report: p.reportRules, answers: make(map[netip.Addr]answer)}
+	p.storage = &storage{p}
+	p.opServer = &opServer{p: p}
+	p.engine = op.RegisterServer(p.opServer, op.Endpoints{Userinfo: op.NewEndpoint(p.path + pathUserinfo)}, op.WithServerCORSOptions(nil))
+	p.api = &admin.API{Backend: &backend{p}, Now: p.now}
+	if p.pages, err = newPageSet(); err != nil {
+		return nil, fmt.Errorf("tsidp: %w", err)
+	}
+	if p.metadata, err = p.newMetadata(); err != nil {
+		return nil, fmt.Errorf("tsidp: %w", err)
+	}
+	return p, nil
+}
+
+// ownHosts are the names by which a browser may reach the pages: the
+// issuer's, also with its default port written out, and the configured ones.
+func ownHosts(issuer *url.URL, more []string) []string {
+	hosts := []string{issuer.Host}
+	switch {
+	case issuer.Port() == "" && issuer.Scheme == "https":
+		hosts = append(hosts, issuer.Host+":443")
+	case issuer.Port() == "" && issuer.Scheme == "http":
+		hosts = append(hosts, issuer.Host+":80")
+	}
+	return append(hosts, more...)
+}
+
+// opClient shows c to the engine with the lifetimes that it has.
+func (p *Provider) opClient(c *client) opClient { return opClient{c, c.lifetimes(p.life)} }
+
+// expireEvery is how often expired rows are removed, expireBatch how many at
+// a time.
+const (
+	expireEvery = time.Minute
+	expireBatch = 1000
+)
+
+// Run opens the store, which makes the keys at the first start, and works in
+// the background until ctx ends or Close is called; then it returns nil. It
+// returns an error if the store cannot be opened or belongs to another
+// provider. It may be called once.
+//
+// Until the store is open, every route answers 503.
+func (p *Provider) Run(ctx context.Context) error {
+	if p.running.Swap(true) {
+		return errors.New("tsidp: Run was called before")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { p.Close() })
+	defer stop()
+	go func() {
+		<-p.closed
+		cancel()
+	}()
+
+	ring, err := p.loadKeys(ctx, initialAlgs...)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("tsidp: %w", err)
+	}
+	p.keys.Store(ring)
+	close(p.ready)
+	p.log.Info("ready", "issuer", p.issuer)
+
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			p.expire(ctx)
+		}
+	}
+}
+
+// expire removes what has expired. A failure is for the log: nothing relies
+// on it.
+func (p *Provider) expire(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := p.store.Expire(ctx, p.now(), expireBatch)
+		if err != nil {
+			p.log.Warn("removing expired state", "error", err.Error())
+			return
+		}
+		if n < expireBatch {
+			return
+		}
+	}
+}
+
+// Ready is closed once the provider answers requests: when [Provider.Run] has
+// opened the store.
+func (p *Provider) Ready() <-chan struct{} { return p.ready }
+
+// Close ends Run. It does not close the store, and does not wait.
+func (p *Provider) Close() error {
+	p.close.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *Provider) serveMetadata(w http.ResponseWriter, r *http.Request) error {
+	return p.metadata.serve(w, r)
+}
+
+func (p *Provider) serveKeys(w http.ResponseWriter, r *http.Request) error {
+	return p.keys.Load().jwks.serve(w, r)
+}
+
+// serveHealth says whether the provider can work: 200 or 503.
+func (p *Provider) serveHealth(w http.ResponseWriter, r *http.Request) error {
+	status, state := http.StatusOK, "ok"
+	switch {
+	case p.keys.Load() == nil:
+		status, state = http.StatusServiceUnavailable, "starting"
+	case p.storage.Health(r.Context()) != nil:
+		status, state = http.StatusServiceUnavailable, "the store does not answer"
+	}
+	writeJSON(w, status, map[string]string{"status": state})
+	return nil
+}
+
+// reportRules says which rules of a peer grant nothing because they cannot
+// be read.
+func (p *Provider) reportRules(id *identity, faults []ruleFault) {
+	for _, f := range faults {
+		p.log.Warn("policy rule ignored", "node", string(id.node), "user", id.subject(), "rule", f.Index, "error", strings.TrimSpace(f.Error()))
+	}
+}

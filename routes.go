@@ -1,0 +1,248 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Every route of every handler. What a listener exposes is read here:
+//
+//	                       Handler   PublicHandler   AdminHandler
+//	                       tailnet   Funnel, local   unix socket
+//	metadata, keys            ×            ×
+//	token, userinfo,          ×            ×
+//	introspection
+//	healthz                   ×            ×               ×
+//	authorize                 ×        static page
+//	/api/v1                   ×                            ×
+
+// A handlerFunc answers a request, or returns the error to answer with.
+type handlerFunc func(http.ResponseWriter, *http.Request) error
+
+// A route is one path with its handlers by method. GET serves HEAD too.
+type route struct {
+	path    string
+	methods map[string]handlerFunc
+	// page: errors are pages for people; otherwise JSON.
+	page bool
+	// ambient: who asks matters, so the request must have come to one of our
+	// own names (DNS rebinding).
+	ambient bool
+}
+
+// publicRoutes need no identity of the caller: clients prove themselves.
+func (p *Provider) publicRoutes() []route {
+	routes := []route{
+		{path: p.path + pathJWKS, methods: get(p.serveKeys)},
+		{path: p.path + pathToken, methods: post(p.serveToken)},
+		{path: p.path + pathIntrospect, methods: post(p.serveIntrospect)},
+		{path: p.path + pathUserinfo, methods: map[string]handlerFunc{"GET": p.serveUserinfo, "POST": p.serveUserinfo}},
+	}
+	for _, path := range p.metadataPaths() {
+		routes = append(routes, route{path: path, methods: get(p.serveMetadata)})
+	}
+	return append(routes, p.healthRoute())
+}
+
+// metadataPaths: OpenID Connect Discovery appends the well-known part to the
+// issuer, RFC 8414 inserts it before the issuer's path, and clients probe
+// either for both.
+func (p *Provider) metadataPaths() []string {
+	paths := []string{wellKnownOAuth + p.path, wellKnownOpenID + p.path}
+	if p.path != "" {
+		paths = append(paths, p.path+wellKnownOAuth, p.path+wellKnownOpenID)
+	}
+	return paths
+}
+
+func (p *Provider) healthRoute() route {
+	return route{path: p.path + pathHealth, methods: get(p.serveHealth)}
+}
+
+// tailnetRoutes are those beyond the public ones where WhoIs says who asks.
+func (p *Provider) tailnetRoutes() []route {
+	routes := []route{
+		{path: p.path + pathAuthorize, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveAuthorize, "POST": p.serveAuthorize}},
+	}
+	return append(routes, p.apiRoutes(p.requireAdmin)...)
+}
+
+// elsewhereRoutes stand in for tailnetRoutes on listeners without identity.
+func (p *Provider) elsewhereRoutes() []route {
+	return []route{
+		{path: p.path + pathAuthorize, page: true, methods: map[string]handlerFunc{"GET": p.serveNotOnTailnet, "POST": p.serveNotOnTailnet}},
+	}
+}
+
+// apiRoutes are the administration for scripts, behind guard.
+func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
+	return []route{
+		{path: p.path + pathClients, ambient: true, methods: map[string]handlerFunc{
+			"GET": guard(p.api.ListClients), "POST": guard(p.api.CreateClient),
+		}},
+		{path: p.path + pathClients + "/{id}", ambient: true, methods: map[string]handlerFunc{
+			"GET": guard(p.api.GetClient), "DELETE": guard(p.api.DeleteClient),
+		}},
+	}
+}
+
+func get(h handlerFunc) map[string]handlerFunc  { return map[string]handlerFunc{"GET": h} }
+func post(h handlerFunc) map[string]handlerFunc { return map[string]handlerFunc{"POST": h} }
+
+// Handler serves the tailnet: all endpoints and pages. Its http.Server must
+// have [Provider.ConnContext], or the requests a peer by [WithPeer].
+func (p *Provider) Handler() http.Handler {
+	return p.handler(append(p.publicRoutes(), p.tailnetRoutes()...))
+}
+
+// PublicHandler serves listeners where nobody is known, such as Funnel or a
+// loopback port: what clients call, no page and no administration.
+func (p *Provider) PublicHandler() http.Handler {
+	return p.handler(append(p.publicRoutes(), p.elsewhereRoutes()...))
+}
+
+// AdminHandler serves the administration on a unix socket, to everybody who
+// can connect to it: keep its directory private. It refuses connections of
+// any other sort.
+func (p *Provider) AdminHandler() http.Handler {
+	routes := p.apiRoutes(requireUnixSocket)
+	for i := range routes {
+		routes[i].ambient = false // no browser reaches a unix socket
+	}
+	return p.handler(append(routes, p.healthRoute()))
+}
+
+// handler makes a handler of routes, with what surrounds every request.
+func (p *Provider) handler(routes []route) http.Handler {
+	mux := http.NewServeMux()
+	for _, rt := range routes {
+		mux.Handle(rt.path, p.serveRoute(rt))
+	}
+	mux.Handle("/", p.serveRoute(route{methods: map[string]handlerFunc{"": serveNotFound}}))
+	return p.surround(mux)
+}
+
+// serveRoute picks the handler of the method and answers errors in the form
+// of the route.
+func (p *Provider) serveRoute(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := p.callRoute(rt, w, r)
+		if err == nil {
+			return
+		}
+		if _, isPage := err.(*pageError); isPage || rt.page && !wantsJSON(r) {
+			p.writeErrorPage(w, r, err)
+			return
+		}
+		p.writeError(w, r, err)
+	})
+}
+
+func (p *Provider) callRoute(rt route, w http.ResponseWriter, r *http.Request) error {
+	if rt.ambient && !p.ownHost(r.Host) {
+		return fail(codeMisdirected, "this server is not %q; use %s", r.Host, p.issuer)
+	}
+	h, ok := rt.methods[""]
+	if !ok {
+		h, ok = rt.methods[strings.Replace(r.Method, "HEAD", "GET", 1)]
+	}
+	if !ok {
+		w.Header().Set("Allow", allowed(rt.methods))
+		return fail(codeMethodNotAllowed, "this endpoint takes %s", allowed(rt.methods))
+	}
+	if rt.path != p.path+pathHealth && p.keys.Load() == nil {
+		return fail(codeUnavailable, "the identity provider is starting; try again").because(errors.New("Run has not opened the store yet"))
+	}
+	return h(w, r)
+}
+
+func allowed(methods map[string]handlerFunc) string {
+	var names []string
+	for m := range methods {
+		names = append(names, m)
+		if m == "GET" {
+			names = append(names, "HEAD")
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func serveNotFound(http.ResponseWriter, *http.Request) error {
+	return fail(codeNotFound, "there is nothing at this path")
+}
+
+// wantsJSON: a program that says so gets JSON even from a page.
+func wantsJSON(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "application/json") && !acceptsHTML(r)
+}
+
+// ownHost reports whether host, from a Host header, is one of ours.
+func (p *Provider) ownHost(host string) bool {
+	return slices.Contains(p.hosts, strings.ToLower(host))
+}
+
+// requireAdmin lets administrators of the tailnet through.
+func (p *Provider) requireAdmin(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if p.fromForeignPage(r) {
+			return fail(codeAccessDenied, "a web page of another origin may not use the administration")
+		}
+		who, err := p.identify(r.Context())
+		if err != nil {
+			return identityError(err)
+		}
+		if _, no := decide(question{action: actAdminister, who: who}); no != nil {
+			e := no.err()
+			e.description += " A grant that would allow it: " + strings.Join(strings.Fields(no.grantJSON()), " ")
+			return e
+		}
+		return h(w, r)
+	}
+}
+
+// requireUnixSocket lets through what came over a unix socket.
+func requireUnixSocket(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		peer, ok := peerFrom(r.Context())
+		if !ok {
+			return identityError(errNoPeer)
+		}
+		if !peer.unix {
+			return fail(codeAccessDenied, "the administration is open on the unix socket only")
+		}
+		return h(w, r)
+	}
+}
+
+// fromForeignPage reports whether a web page of another origin sent r. Being
+// on the tailnet would then be the authority of whoever reads that page, and
+// lend it to whoever wrote it. Requests that a person starts by navigating
+// count as theirs, but change nothing. A browser says one of the two headers
+// over https; programs say neither.
+func (p *Provider) fromForeignPage(r *http.Request) bool {
+	if origin := r.Header.Get("Origin"); origin != "" && !p.ownOrigin(origin) {
+		return true
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
+	return !safe || r.Header.Get("Sec-Fetch-Mode") != "navigate"
+}
+
+// ownOrigin reports whether origin is that of one of our names.
+func (p *Provider) ownOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return false
+	}
+	return strings.HasPrefix(p.issuer, u.Scheme+"://") && p.ownHost(u.Host)
+}

@@ -1,0 +1,52 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+)
+
+// What surrounds every request: a bound on its body, an id, headers that
+// make browsers careful, and the net under a panic.
+
+type requestIDKey struct{}
+
+// requestID names a request in the log and on error pages.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+func (p *Provider) surround(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := rand.Text()[:12]
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer") // URLs carry codes
+		h.Set("Cache-Control", "no-store")      // RFC 6749 section 5.1; documents say otherwise
+		h.Set("X-Request-Id", id)
+
+		defer func() {
+			v := recover()
+			if v == nil || v == http.ErrAbortHandler {
+				return
+			}
+			p.log.Error("panic", "request", id, "path", r.URL.Path, "error", fmt.Sprint(v), "stack", string(debug.Stack()))
+			// If the answer has begun, this changes nothing of it.
+			writeJSON(w, http.StatusInternalServerError, errorBody{Code: string(codeServerError), Description: "internal error"})
+		}()
+		if p.cfg.DebugRequests {
+			p.logExchange(next, w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,162 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/tsidp/internal/jwt"
+	"github.com/tailscale/tsidp/internal/oauth"
+	"github.com/tailscale/tsidp/store"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// A verifiedToken is an access token that is good now: signed by us, not
+// expired, its grant alive, and its user, node and resources still allowed.
+type verifiedToken struct {
+	claims jwt.Claims
+	scopes []string
+	// authorization is that of the grant.
+	authorization *authorization
+	client        *client
+	who           identity
+	// resources are those of the token that the rules still allow; empty for
+	// a token for the issuer.
+	resources  []string
+	userClaims userClaims
+}
+
+type tokenKey struct{}
+
+// withToken passes t to opServer and storage.
+func withToken(ctx context.Context, t *verifiedToken) context.Context {
+	return context.WithValue(ctx, tokenKey{}, t)
+}
+
+// errInactive says that a token is not good, for whatever reason. Resource
+// servers and clients learn no more; the cause is for the log.
+var errInactive = errors.New("token is not active")
+
+func inactive(cause error) error { return errors.Join(errInactive, cause) }
+
+// parseAccessToken checks what an access token says by itself: that it is
+// one, that it is ours, and that it has not expired.
+func (p *Provider) parseAccessToken(token string) (*verifiedToken, error) {
+	payload, err := jwt.Verify(token, jwt.TypeAccessToken, p.keys.Load().lookup)
+	if err != nil {
+		return nil, inactive(err)
+	}
+	t := new(verifiedToken)
+	if err := jwt.Unmarshal(payload, &t.claims); err != nil {
+		return nil, inactive(err)
+	}
+	if t.claims.Issuer != p.issuer {
+		return nil, inactive(errors.New("token of another issuer"))
+	}
+	if err := t.claims.CheckTime(p.now(), clockSkew); err != nil {
+		return nil, inactive(err)
+	}
+	t.scopes = strings.Fields(t.claims.Scope)
+	return t, nil
+}
+
+// verifyAccessToken does the rest: the grant must be alive, the client must
+// exist, and today's tailnet must still allow it. Errors other than
+// errInactive mean that this could not be found out.
+func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifiedToken) error {
+	grantID, ok := grantOf(t.claims.ID)
+	if !ok {
+		return inactive(errors.New("token without a grant"))
+	}
+	a, err := p.storage.liveGrant(ctx, grantID)
+	if err != nil {
+		return inactiveOr(err)
+	}
+	if a.subject != t.claims.Subject || a.clientID != t.claims.ClientID {
+		return inactive(errors.New("token and grant differ"))
+	}
+	if t.client, err = p.clientByID(ctx, a.clientID); err != nil {
+		return inactiveOr(err)
+	}
+	t.authorization = a
+	asked := t.claims.Audience
+	if slices.Equal(asked, jwt.Audience{p.issuer}) {
+		asked = nil
+	}
+	who, d, err := p.decideGrant(ctx, act, t.client, a, asked)
+	if err != nil {
+		if e := asProtocolError(err); e.status() < 500 {
+			return inactive(err)
+		}
+		return err
+	}
+	t.who, t.resources = who, d.resources
+	t.userClaims = p.claimsFor(&t.who, t.scopes)
+	return nil
+}
+
+func inactiveOr(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return inactive(err)
+	}
+	return storeError(err)
+}
+
+// isFor reports whether the token is meant for resource.
+func (t *verifiedToken) isFor(resource string) bool {
+	return slices.ContainsFunc(t.claims.Audience, func(aud string) bool { return oauth.SameResource(aud, resource) })
+}
+
+// claimsFor applies the provider's naming policy.
+func (p *Provider) claimsFor(id *identity, scopes []string) userClaims {
+	return claimsFor(id, scopes, newNaming(p.cfg.EmailVerified, id.tailnet.name))
+}
+
+// extra returns the claims that the engine's types have no field for.
+func (c *userClaims) extra() map[string]any {
+	m := make(map[string]any)
+	set := func(name string, v any, present bool) {
+		if present {
+			m[name] = v
+		}
+	}
+	set("groups", c.Groups, c.Groups != nil)
+	set("node", c.Node, c.Node != "")
+	set("nid", c.NodeID, c.NodeID != 0)
+	set("key", c.NodeKey, c.NodeKey != "")
+	set("addresses", c.Addresses, c.Addresses != nil)
+	set("tags", c.Tags, c.Tags != nil)
+	set("tailnet", c.Tailnet, c.Tailnet != "")
+	set("uid", c.UserID, c.UserID != 0)
+	return m
+}
+
+// introspection fills in an answer of RFC 7662 section 2.2.
+func (t *verifiedToken) introspection(res *oidc.IntrospectionResponse, issuer string) {
+	c := &t.userClaims
+	res.Active = true
+	res.Issuer, res.Subject, res.ClientID = issuer, t.claims.Subject, t.claims.ClientID
+	res.TokenType = "Bearer"
+	res.Scope = t.scopes
+	res.Expiration, res.IssuedAt, res.AuthTime = oidcTime(t.claims.Expiry), oidcTime(t.claims.IssuedAt), oidcTime(t.claims.AuthTime)
+	res.JWTID = t.claims.ID
+	res.Username = t.who.login
+	res.Audience = oidc.Audience(t.resources)
+	if len(t.resources) == 0 {
+		res.Audience = oidc.Audience{issuer}
+	}
+	res.Name, res.PreferredUsername, res.Picture, res.Email = c.Name, c.PreferredUsername, c.Picture, c.Email
+	res.EmailVerified = oidc.Bool(c.EmailVerified != nil && *c.EmailVerified)
+	res.Claims = c.extra()
+}
+
+func oidcTime(n *jwt.NumericDate) oidc.Time {
+	if n == nil {
+		return 0
+	}
+	return oidc.Time(*n)
+}
