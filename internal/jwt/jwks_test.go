@@ -160,7 +160,8 @@ func TestParseJWKSKeys(t *testing.T) {
 	short := new(big.Int).Rsh(smallest, 1)
 	short.SetBit(short, 0, 1)
 	fill := func(n int) string { return strings.Repeat("\x01", n) }
-	x := fmt.Sprint(jwkMembers(t, ES256)["x"])
+	x, y := fmt.Sprint(jwkMembers(t, ES256)["x"]), fmt.Sprint(jwkMembers(t, ES256)["y"])
+	point := string(decoded(t, x)) + string(decoded(t, y))
 	for _, tt := range []struct {
 		name   string
 		alg    string
@@ -200,6 +201,7 @@ func TestParseJWKSKeys(t *testing.T) {
 		{"no exponent", RS256, members{"e": nil}, false},
 		{"exponent 1", RS256, members{"e": encode("\x01")}, false},
 		{"exponent of five bytes", RS256, members{"e": encode("\x01\x00\x00\x00\x01")}, false},
+		{"exponent of nine bytes", RS256, members{"e": encode("\x01\x00\x00\x00\x00\x00\x01\x00\x01")}, false},
 		{"exponent of 32 bits", RS256, members{"e": encode("\xff\xff\xff\xff")}, false},
 		{"padded base64 in n", RS256, members{"n": encode(fill(256)) + "=="}, false},
 		{"padded base64 in e", RS256, members{"e": "AQAB===="}, false},
@@ -208,6 +210,7 @@ func TestParseJWKSKeys(t *testing.T) {
 		{"off the curve", ES256, members{"y": encode(fill(32))}, false},
 		{"point at infinity", ES256, members{"x": encode(strings.Repeat("\x00", 32)), "y": encode(strings.Repeat("\x00", 32))}, false},
 		{"long coordinate", ES256, members{"x": encode("\x00" + fill(32))}, false},
+		{"coordinates divided elsewhere", ES256, members{"x": encode(point[:33]), "y": encode(point[33:])}, false},
 		{"no y", ES256, members{"y": nil}, false},
 		{"line break in x", ES256, members{"x": x + "\n"}, false},
 		{"unknown OKP", EdDSA, members{"crv": "X25519"}, false},

@@ -101,9 +101,13 @@ func TestSealKeyRotation(t *testing.T) {
 	sealed := before.Seal("code", []byte("x"))
 	_, err := newSealer(t, testIssuer, other).Open("code", sealed)
 	wantInvalid(t, err, "not by us", sealed)
-	// The ID of another key, which the sealer also has.
+	// The ID is bound, even where two IDs name the same key.
+	twins := newSealer(t, testIssuer, testSealKey(1), SealKey{ID: 2, Key: testSealKey(1).Key})
 	data := decoded(t, sealed)
 	data[4] = 2
+	_, err = twins.Open("code", encode(string(data)))
+	wantInvalid(t, err, "not by us", sealed)
+	// The ID of another key, which the sealer also has.
 	_, err = during.Open("code", encode(string(data)))
 	wantInvalid(t, err, "not by us", sealed)
 }

@@ -35,7 +35,7 @@ func TestValidChallenge(t *testing.T) {
 		}
 	}
 	for _, c := range []string{"", rfcChallenge[:42], rfcChallenge + "A", rfcChallenge + "=", rfcChallenge[:42] + "N", // final bits that 32 bytes do not have
-		rfcChallenge[:42] + "\n", rfcChallenge + "\n", rfcChallenge[:20] + "\r\n" + rfcChallenge[20:], rfcChallenge[:42] + "+", rfcChallenge[:42] + " ",
+		rfcChallenge[:42] + "\n", strings.Repeat("A", 42) + "\n", rfcChallenge + "\n", rfcChallenge[:20] + "\r\n" + rfcChallenge[20:], rfcChallenge[:42] + "+", rfcChallenge[:42] + " ",
 		strings.Repeat("A", 41) + "é", strings.Repeat("\n", 43)} {
 		if ValidChallenge(c) {
 			t.Errorf("ValidChallenge(%q) = true", c)

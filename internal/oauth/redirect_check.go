@@ -61,7 +61,7 @@ func checkRedirect(s string, policy RedirectPolicy) error {
 		return fmt.Errorf("has the host %q, which is neither a name nor an address", p.host)
 	case !validPort(p.port):
 		return fmt.Errorf("has %q behind its host, where only a colon and a port from 0 to 65535 can stand", p.port)
-	case !p.isWeb() && len(s) == len(scheme+":"):
+	case len(s) == len(scheme+":"):
 		return fmt.Errorf("has nothing behind its scheme: write it as %s:/path", scheme)
 	case policy == AdministratorRedirects:
 		return nil
@@ -91,13 +91,14 @@ func checkSelfRegistered(scheme, host string) error {
 }
 
 // InsecureRedirect reports whether a response to uri travels in clear text over a network: http to a host that is not one of
-// 127.0.0.1, [::1] and localhost. A malformed http URI counts as insecure.
+// 127.0.0.1, [::1] and localhost. An http URI without a host, or with user information, in which browsers and servers find
+// different hosts, counts as insecure.
 func InsecureRedirect(uri string) bool {
 	p, ok := split(uri)
 	if !ok || !strings.EqualFold(p.scheme, "http") {
 		return false
 	}
-	return checkText(uri) != nil || p.userinfo != "" || !loopbackHost(strings.ToLower(p.host))
+	return p.userinfo != "" || !loopbackHost(strings.ToLower(p.host))
 }
 
 // editorScheme reports whether scheme, in lower case, is that of an editor which receives the codes of its MCP connections by

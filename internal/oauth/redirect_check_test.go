@@ -108,7 +108,8 @@ func TestBlockedSchemes(t *testing.T) {
 func TestInsecureRedirect(t *testing.T) {
 	for _, uri := range []string{"http://app.example/cb", "HTTP://app.example", "http://127.0.0.1.evil.example/", "http://localhost.evil.example/",
 		"http://localhost@evil.example/", "http://evil.example\\@localhost/", "http://localhost\\.evil.example/", "http:app.example", "http:/localhost",
-		"http:///localhost", "http://100.100.100.100/cb", "http://evil.example?@localhost/", "http://local\nhost/"} {
+		"http:///localhost", "http://100.100.100.100/cb", "http://evil.example?@localhost/", "http://local\nhost/",
+		"http://u@localhost/"} {
 		if !InsecureRedirect(uri) {
 			t.Errorf("InsecureRedirect(%q) = false", uri)
 		}

@@ -33,7 +33,7 @@ func ExplainRedirectMismatch(registered []string, asked string) string {
 		return fmt.Sprintf("it is longer than %d bytes", maxURI)
 	}
 	a, ok := split(asked)
-	if !ok || a.userinfo != "" {
+	if !ok {
 		return ""
 	}
 	closest, nearest := differsMore, parts{}

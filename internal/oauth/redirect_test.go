@@ -73,6 +73,10 @@ func TestMatchRedirectURI(t *testing.T) {
 		{"localhost for ::1", []string{"http://localhost/cb"}, "http://[::1]/cb", public, ""},
 		{"registered port out of range", []string{"http://localhost:99999/cb"}, "http://localhost:1/cb", public, ""},
 		{"registered with user", []string{"http://u@localhost/cb"}, "http://localhost:1/cb", public, ""},
+		{"registered with a backslash", []string{"http://localhost/a\\b"}, "http://localhost:1/a\\b", public, ""},
+		{"registered with a blank", []string{"http://localhost/a b"}, "http://localhost:1/a b", public, ""},
+		{"registered with invalid UTF-8", []string{"http://localhost/\xff"}, "http://localhost:1/\xff", public, ""},
+		{"registered with a broken escape", []string{"http://localhost/%zz"}, "http://localhost:1/%zz", public, ""},
 		{"registered in capitals", []string{"http://LOCALHOST/cb"}, "http://localhost:1/cb", public, ""},
 
 		{"C06 scheme", []string{"https://media.example/cb"}, "http://media.example/cb", confidential, ""},

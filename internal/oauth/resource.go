@@ -103,14 +103,15 @@ func ResourcePatternMatches(pattern, uri string) bool {
 
 // coversBelow reports whether the pattern p ends in "/*" and u is below it. Both are in canonical form.
 func coversBelow(p, u parts) bool {
-	if p.host == "" || p.query != "" || !strings.HasSuffix(p.path, "/*") {
-		return false
-	}
 	// The star, being the last segment, kept its slash through canonical: the prefix ends at a segment's border.
-	below, found := strings.CutPrefix(u.path, strings.TrimSuffix(p.path, "*"))
-	if !found || below == "" || !plainPath(u.path) {
+	prefix, found := strings.CutSuffix(p.path, "*")
+	if !found || !strings.HasSuffix(prefix, "/") || p.host == "" {
 		return false
 	}
+	if !strings.HasPrefix(u.path, prefix) || !plainPath(u.path) {
+		return false
+	}
+	// The pattern's own query stays in the comparison, so that a pattern with one covers nothing below.
 	p.path, u.path, u.query = "", "", ""
 	return p == u
 }

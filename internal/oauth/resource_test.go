@@ -171,6 +171,7 @@ func TestResourcePatternMatches(t *testing.T) {
 		{"empty segment in the pattern", "https://h/p//*", nil, []string{"https://h/p/x", "https://h/p//x", "https://h/x"}},
 		{"dot segment in the pattern", "https://h/p/../*", nil, []string{"https://h/x", "https://h/p/../x"}},
 		{"star in the query", "https://h/p?/*", []string{"https://h/p?/*"}, []string{"https://h/p?/x", "https://h/p/x", "https://h/p"}},
+		{"star before a query", "https://h/p/*?q", []string{"https://h/p/*?q"}, []string{"https://h/p/x", "https://h/p/x?q"}},
 		{"star within a segment", "https://h/p*", []string{"https://h/p*"}, []string{"https://h/px", "https://h/p/x", "https://h/p"}},
 		{"star in the middle", "https://h/*/x", []string{"https://h/*/x"}, []string{"https://h/p/x"}},
 		{"star as the host", "https://*/p", nil, []string{"https://h/p", "https://*/p"}},
