@@ -1,0 +1,230 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tailscale/tsidp/store"
+)
+
+// A record is a store.Record in the store. Its key and Index never change: a
+// write of other than a grant replaces the record.
+type record struct {
+	store.Record
+	due    *deadline
+	tokens map[store.Hash]*token // of a grant
+}
+
+// A listName names an ordered list of records.
+type listName struct {
+	kind  store.Kind
+	index string
+}
+
+// An entry is a record in the list of an index in which it has that value.
+type entry struct {
+	value  string
+	record *record
+}
+
+// compareEntries orders like [store.Query].
+func compareEntries(a, b entry) int {
+	if c := strings.Compare(a.value, b.value); c != 0 {
+		return c
+	}
+	return strings.Compare(a.record.ID, b.record.ID)
+}
+
+// value returns the value of r in an index, of which "" is the one by ID.
+func (r *record) value(index string) (string, bool) {
+	if index == "" {
+		return r.ID, true
+	}
+	v, ok := r.Index[index]
+	return v, ok
+}
+
+// Get implements [store.Store].
+func (s *Store) Get(ctx context.Context, kind store.Kind, id string, now time.Time) (store.Record, error) {
+	if err := s.lock(ctx); err != nil {
+		return store.Record{}, err
+	}
+	defer s.mu.Unlock()
+	r := s.live(store.Key{Kind: kind, ID: id}, now)
+	if r == nil {
+		return store.Record{}, fmt.Errorf("getting %q record: %w", kind, store.ErrNotFound)
+	}
+	return clone(r.Record), nil
+}
+
+// Put implements [store.Store].
+func (s *Store) Put(ctx context.Context, r store.Record, now time.Time) (int64, error) {
+	if err := checkOther(r); err != nil {
+		return 0, err
+	}
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	key := store.Key{Kind: r.Kind, ID: r.ID}
+	var version int64
+	if old := s.live(key, now); old != nil {
+		version = old.Version
+	}
+	if r.Version != version {
+		return 0, fmt.Errorf("putting %q record: %w", r.Kind, store.ErrConflict)
+	}
+	r.Version++
+	s.replace(key, r)
+	return r.Version, nil
+}
+
+// Delete implements [store.Store].
+func (s *Store) Delete(ctx context.Context, kind store.Kind, id string, version int64, now time.Time) error {
+	key := store.Key{Kind: kind, ID: id}
+	if err := checkDelete(key); err != nil {
+		return err
+	}
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	r := s.live(key, now)
+	if r == nil {
+		return fmt.Errorf("deleting %q record: %w", kind, store.ErrNotFound)
+	}
+	if r.Version != version {
+		return fmt.Errorf("deleting %q record: %w", kind, store.ErrConflict)
+	}
+	s.remove(r)
+	return nil
+}
+
+// live returns the record unless it has expired, or nil.
+func (s *Store) live(key store.Key, now time.Time) *record {
+	r := s.records[key]
+	if r == nil || expired(r.ExpiresAt, now) {
+		return nil
+	}
+	return r
+}
+
+// replace adds a copy of value in place of what is there, expired or not.
+func (s *Store) replace(key store.Key, value store.Record) *record {
+	if old := s.records[key]; old != nil {
+		s.remove(old)
+	}
+	r := &record{Record: clone(value)}
+	r.CreatedAt = stored(r.CreatedAt)
+	r.UsedAt = stored(r.UsedAt)
+	r.ExpiresAt = stored(r.ExpiresAt)
+	r.DeadAt = stored(r.DeadAt)
+	r.due = s.schedule(r, r.ExpiresAt)
+	s.records[key] = r
+	s.enlist("", r)
+	for index := range r.Index {
+		s.enlist(index, r)
+	}
+	return r
+}
+
+// remove takes r out of all that refers to it. A grant must have no tokens.
+func (s *Store) remove(r *record) {
+	s.unschedule(r.due)
+	delete(s.records, store.Key{Kind: r.Kind, ID: r.ID})
+	s.delist("", r)
+	for index := range r.Index {
+		s.delist(index, r)
+	}
+}
+
+// expire removes r, or one of the refresh tokens that vanish with it.
+func (r *record) expire(s *Store) {
+	for _, t := range r.tokens {
+		t.expire(s)
+		return
+	}
+	s.remove(r)
+}
+
+// postpone changes the ExpiresAt of r.
+func (s *Store) postpone(r *record, at time.Time) {
+	s.unschedule(r.due)
+	r.ExpiresAt = stored(at)
+	r.due = s.schedule(r, r.ExpiresAt)
+}
+
+func (s *Store) enlist(index string, r *record) {
+	name := listName{r.Kind, index}
+	l := s.lists[name]
+	if l == nil {
+		l = &sorted[entry]{compare: compareEntries}
+		s.lists[name] = l
+	}
+	value, _ := r.value(index)
+	l.insert(entry{value, r})
+}
+
+func (s *Store) delist(index string, r *record) {
+	name := listName{r.Kind, index}
+	l := s.lists[name]
+	value, _ := r.value(index)
+	l.remove(entry{value, r})
+	if len(l.blocks) == 0 {
+		delete(s.lists, name)
+	}
+}
+
+// checkOther returns an error unless r may be stored and is not a grant.
+func checkOther(r store.Record) error {
+	if r.Kind == store.KindGrant {
+		return errors.New("writing record: a grant is written by Redeem, Rotate and Revoke only")
+	}
+	return checkRecord(r)
+}
+
+// checkRecord returns an error unless r may be stored.
+func checkRecord(r store.Record) error {
+	switch {
+	case r.Kind == "":
+		return errors.New("checking record: empty kind")
+	case r.ID == "":
+		return errors.New("checking record: empty ID")
+	case len(r.ID) > store.MaxIDLen:
+		return fmt.Errorf("checking record: ID of %d bytes, %d allowed", len(r.ID), store.MaxIDLen)
+	case len(r.Data) > store.MaxDataLen:
+		return fmt.Errorf("checking record: data of %d bytes, %d allowed", len(r.Data), store.MaxDataLen)
+	}
+	return checkIndex(r.Index)
+}
+
+// checkIndex returns an error unless a record may have that index.
+func checkIndex(index map[string]string) error {
+	if len(index) > store.MaxIndexes {
+		return fmt.Errorf("checking index: %d entries, %d allowed", len(index), store.MaxIndexes)
+	}
+	for name, value := range index {
+		if name == "" {
+			return errors.New("checking index: empty name")
+		}
+		if n := max(len(name), len(value)); n > store.MaxIndexLen {
+			return fmt.Errorf("checking index: %d bytes in an entry, %d allowed", n, store.MaxIndexLen)
+		}
+	}
+	return nil
+}
+
+// checkDelete returns an error if key names a grant, since its row is what
+// spends the authorization code.
+func checkDelete(key store.Key) error {
+	if key.Kind == store.KindGrant {
+		return errors.New("deleting record: only Expire removes a grant")
+	}
+	return nil
+}
