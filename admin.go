@@ -31,7 +31,16 @@ func (c *client) view() admin.Client {
 
 // Clients returns one page of clients.
 func (b *backend) Clients(ctx context.Context, after string, limit int) (admin.ClientPage, error) {
-	page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, After: after, Limit: limit, Now: b.p.now()})
+	q := store.Query{Kind: kindClient, After: after, Limit: limit, Now: b.p.now()}
+	page, err := b.p.store.List(ctx, q)
+	if err != nil && after != "" {
+		// Stores have no sentinel for an After that they never gave. Where it
+		// is the fault, they answer without it.
+		q.After = ""
+		if _, other := b.p.store.List(ctx, q); other == nil {
+			return admin.ClientPage{}, fail(codeInvalidRequest, "after: must be the next of an earlier page")
+		}
+	}
 	if err != nil {
 		return admin.ClientPage{}, storeError(err)
 	}
@@ -67,6 +76,13 @@ func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Ti
 	secret, err := c.addSecret(in.Secret, now)
 	if err != nil {
 		return admin.Client{}, err
+	}
+	// Before anything changes: the grants of a client that exists are not an
+	// earlier client's.
+	if _, err := b.p.clientByID(ctx, c.ID); err == nil {
+		return admin.Client{}, errClientExists(c.ID)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return admin.Client{}, storeError(err)
 	}
 	// Grants of an earlier client with the same id must not wake up.
 	if err := b.revokeClient(ctx, c.ID, nil); err != nil {

@@ -111,7 +111,9 @@ func (p *Provider) findClient(ctx context.Context, a *authorizeRequest) error {
 	}
 	c, err := p.clientByID(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return fail(codeInvalidClient, "No application with this client_id is registered here. If it was registered once, its registration has been removed: remove the connection in the application and add it again, or ask an administrator of this identity provider to register it.")
+		e := fail(codeInvalidClient, "No application with this client_id is registered here. If it was registered once, its registration has been removed: remove the connection in the application and add it again, or ask an administrator of this identity provider to register it.")
+		e.answer = http.StatusBadRequest // with 401 a browser would ask for a password, which nobody has
+		return e
 	}
 	if err != nil {
 		return storeError(err)
@@ -272,7 +274,13 @@ func (a *authorizeRequest) checkScope(c *codeRequest) error {
 // The redirect URI has been validated.
 func (p *Provider) answerAuthorizeError(w http.ResponseWriter, r *http.Request, a *authorizeRequest, err error) error {
 	e := asProtocolError(err)
-	back := p.responseURL(a, url.Values{"error": {string(e.code)}, "error_description": {descriptionText(e.description)}})
+	description := e.description
+	if e.refusal != nil {
+		// The message is for the person, and may name them: a client learns
+		// nothing about somebody who may not use it.
+		description = "the policy of the tailnet does not allow it: " + e.refusal.reason
+	}
+	back := p.responseURL(a, url.Values{"error": {string(e.code)}, "error_description": {descriptionText(description)}})
 	if e.refusal != nil && a.isPerson(r) {
 		return &pageError{protocolError: e, client: a.client, back: back}
 	}

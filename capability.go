@@ -86,17 +86,20 @@ func parseRule(data []byte) (rule, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return r, fmt.Errorf("not a JSON object: %w", err)
 	}
-	for key, parse := range map[string]func(json.RawMessage) error{
-		"users":          listInto(&r.users),
-		"resources":      listInto(&r.resources),
-		"clients":        listInto(&r.clients),
-		"groups":         listInto(&r.groups),
-		"allow_admin_ui": boolInto(&r.adminUI),
-		"allow_dcr":      boolInto(&r.dcr),
+	for _, k := range []struct {
+		name  string
+		parse func(json.RawMessage) error
+	}{
+		{"users", listInto(&r.users)},
+		{"resources", listInto(&r.resources)},
+		{"clients", listInto(&r.clients)},
+		{"groups", listInto(&r.groups)},
+		{"allow_admin_ui", boolInto(&r.adminUI)},
+		{"allow_dcr", boolInto(&r.dcr)},
 	} {
-		if v, ok := m[key]; ok && !bytes.Equal(v, []byte("null")) {
-			if err := parse(v); err != nil {
-				return rule{}, fmt.Errorf("key %q %w", key, err)
+		if v, ok := m[k.name]; ok && !bytes.Equal(v, []byte("null")) {
+			if err := k.parse(v); err != nil {
+				return rule{}, fmt.Errorf("key %q %w", k.name, err)
 			}
 		}
 	}
@@ -166,8 +169,8 @@ func (rs rules) opensClient(id, name string) bool {
 // for a grant whose source is everybody reaches strangers too.
 func (rs rules) namesStranger(login, clientID, clientName string) bool {
 	return slices.ContainsFunc(rs, func(r rule) bool {
-		clients := slices.DeleteFunc(slices.Clone(r.clients), func(s string) bool { return s == "*" })
-		return slices.Contains(r.users, login) || rules{{clients: clients}}.opensClient(clientID, clientName)
+		clients := slices.DeleteFunc(slices.Clone(r.clients), func(s string) bool { return strings.Trim(s, "*") == "" })
+		return login != "" && slices.Contains(r.users, login) || rules{{clients: clients}}.opensClient(clientID, clientName)
 	})
 }
 

@@ -117,9 +117,9 @@ func claimsFor(id *identity, scopes []string, n naming) userClaims {
 
 // emailClaims: a login such as alice@github is no address.
 func emailClaims(id *identity, n naming) (string, *bool) {
-	_, domain, ok := strings.Cut(id.login, "@")
+	local, domain, _ := strings.Cut(id.login, "@")
 	domain = strings.ToLower(domain)
-	if !ok || !isDomain(domain) {
+	if local == "" || !isDomain(domain) {
 		return "", nil
 	}
 	if !id.external && !n.none && (n.all || slices.Contains(n.own, domain)) {
@@ -138,7 +138,7 @@ func preferredUsername(id *identity, n naming) string {
 		return ""
 	}
 	clean := cleanUsername(local)
-	if !id.external && clean == local && n.plain != "" && strings.ToLower(domain) == n.plain && !endsInUserID(local) {
+	if !id.external && clean == local && n.plain != "" && domain == n.plain && !endsInUserID(local) {
 		return local
 	}
 	return fmt.Sprintf("%s-u%d", clean, int64(id.userID))

@@ -184,6 +184,9 @@ func (c *client) validateID() error {
 			return fail(codeInvalidClientMetadata, "client_id: must not begin with %s", prefix)
 		}
 	}
+	if c.ID == "." || c.ID == ".." {
+		return fail(codeInvalidClientMetadata, "client_id: %q means another place in a path", c.ID)
+	}
 	if len(c.ID) > 128 || strings.ContainsFunc(c.ID, bad) {
 		return fail(codeInvalidClientMetadata, "client_id: want at most 128 letters, digits and . _ ~ : @ -")
 	}
@@ -282,13 +285,19 @@ func (c *client) validateResources() error {
 }
 
 func (c *client) validateLifetimes() error {
-	for _, s := range []int64{c.AccessTokenSeconds, c.IDTokenSeconds, c.RefreshIdleSeconds, c.RefreshTotalSeconds} {
-		if s < 0 || s > int64(100*365*24*time.Hour/time.Second) {
-			return fail(codeInvalidClientMetadata, "lifetimes: %d seconds is out of range", s)
+	for _, f := range []struct {
+		name    string
+		seconds int64
+		most    time.Duration
+	}{
+		{"access_token_lifetime", c.AccessTokenSeconds, maxAccessTokenLifetime},
+		{"id_token_lifetime", c.IDTokenSeconds, maxIDTokenLifetime},
+		{"refresh_token_idle_lifetime", c.RefreshIdleSeconds, maxRefreshLifetime},
+		{"refresh_token_total_lifetime", c.RefreshTotalSeconds, maxRefreshLifetime},
+	} {
+		if most := int64(f.most / time.Second); f.seconds < 0 || f.seconds > most {
+			return fail(codeInvalidClientMetadata, "%s: want 1 to %d seconds, or 0 for the provider's", f.name, most)
 		}
-	}
-	if err := c.lifetimes(Lifetimes{}.withDefaults()).validate(); err != nil {
-		return fail(codeInvalidClientMetadata, "lifetimes: %v", err)
 	}
 	return nil
 }
@@ -343,6 +352,10 @@ func decodeClient(rec store.Record) (*client, error) {
 	return c, nil
 }
 
+func errClientExists(id string) *protocolError {
+	return fail(codeConflict, "client_id: there is a client %q already", id)
+}
+
 // createClient stores a new client.
 func (p *Provider) createClient(ctx context.Context, c *client) error {
 	data, err := json.Marshal(c)
@@ -354,7 +367,7 @@ func (p *Provider) createClient(ctx context.Context, c *client) error {
 	c.version, err = p.store.Put(ctx, rec, now)
 	switch {
 	case errors.Is(err, store.ErrConflict):
-		return fail(codeConflict, "client_id: there is a client %q already", c.ID)
+		return errClientExists(c.ID)
 	case err != nil:
 		return storeError(err)
 	}

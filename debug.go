@@ -101,11 +101,20 @@ func plainForm(encoded string) string {
 			if !plainParameters[name] {
 				v = redacted
 			}
-			parts = append(parts, name+"="+v)
+			parts = append(parts, plainName(name)+"="+v)
 		}
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, "&")
+}
+
+// plainName shows what looks like the name of a parameter. A body that is not
+// the form it says to be is one long name.
+func plainName(name string) string {
+	if len(name) > 32 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return redacted
+	}
+	return name
 }
 
 func plainURL(u string) string {
@@ -129,10 +138,11 @@ func plainBody(h http.Header, body []byte) string {
 		}
 		var names []string
 		for name, v := range m {
+			shown := plainName(name)
 			if name == "error" || name == "error_description" || name == "active" {
-				name += "=" + string(v)
+				shown += "=" + string(v)
 			}
-			names = append(names, name)
+			names = append(names, shown)
 		}
 		slices.Sort(names)
 		return strings.Join(names, " ")

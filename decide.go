@@ -51,7 +51,7 @@ type refusal struct {
 	message string // for the person, in whole sentences
 	// missing is a rule that would have allowed it; nil if no rule would.
 	missing map[string]any
-	who     string   // source of the grant that should hold missing
+	src     string   // source of the grant that should hold missing
 	dst     []string // its destination
 	// kill says that the grant can never be right again: its address belongs
 	// to somebody else now.
@@ -76,6 +76,12 @@ func (r *refusal) err() *protocolError {
 	return e
 }
 
+// withGrant notes the rule that would have allowed who.
+func (r *refusal) withGrant(who *identity, missing map[string]any) *refusal {
+	r.missing, r.src, r.dst = missing, who.source(), who.tailnet.tags
+	return r
+}
+
 // grantJSON returns the grant for the tailnet's policy file that would
 // allow what was refused; empty if there is none.
 func (r *refusal) grantJSON() string {
@@ -87,7 +93,7 @@ func (r *refusal) grantJSON() string {
 		dst = []string{"tag:tsidp"}
 	}
 	b, err := json.MarshalIndent(map[string]any{
-		"src": []string{r.who},
+		"src": []string{r.src},
 		"dst": dst,
 		"ip":  []string{"tcp:443"},
 		"app": map[string]any{string(capability): []any{r.missing}},
@@ -136,11 +142,14 @@ func administer(q question) *refusal {
 	if q.who.rules.allowsAdmin() && !q.who.external {
 		return nil
 	}
-	return &refusal{
-		code: codeAccessDenied, reason: reasonAdmin, who: q.who.principal(), dst: q.who.tailnet.tags,
+	r := &refusal{
+		code: codeAccessDenied, reason: reasonAdmin,
 		message: fmt.Sprintf("%s may not administer this identity provider.", q.who.principal()),
-		missing: map[string]any{"allow_admin_ui": true},
 	}
+	if q.who.external { // no rule would change it
+		return r
+	}
+	return r.withGrant(&q.who, map[string]any{"allow_admin_ui": true})
 }
 
 // mayLogIn: tagged nodes are machines, which have no person at the browser.
@@ -165,18 +174,18 @@ func mayUseClient(q question) *refusal {
 		}
 	}
 	if who.external && !who.rules.namesStranger(who.login, c.ID, c.Name) {
-		return &refusal{
-			code: refusalCode(q.action), reason: reasonExternal, who: who.principal(),
+		r := &refusal{
+			code: refusalCode(q.action), reason: reasonExternal,
 			message: fmt.Sprintf("%s belongs to another tailnet. Users of other tailnets may use the application %s only if a rule names them or it.", who.principal(), c.displayName()),
-			missing: map[string]any{"clients": []string{c.ID}},
 		}
+		return r.withGrant(&who, map[string]any{"clients": []string{c.ID}})
 	}
 	if c.Access == accessGranted && !who.rules.opensClient(c.ID, c.Name) {
-		return &refusal{
-			code: refusalCode(q.action), reason: reasonClient, who: who.principal(),
+		r := &refusal{
+			code: refusalCode(q.action), reason: reasonClient,
 			message: fmt.Sprintf("The application %s is open only to those whose rules list it; those of %s do not.", c.displayName(), who.principal()),
-			missing: map[string]any{"clients": []string{c.ID}},
 		}
+		return r.withGrant(&who, map[string]any{"clients": []string{c.ID}})
 	}
 	return nil
 }
@@ -189,20 +198,22 @@ func mayUseResources(q question) (decision, *refusal) {
 	var d decision
 	var refused []string
 	for _, resource := range q.resources {
-		if oauth.SameResource(resource, q.issuer) || q.who.rules.allowsResource(q.who.login, resource) {
+		switch {
+		case slices.Contains(d.resources, resource): // named twice
+		case oauth.SameResource(resource, q.issuer), q.who.rules.allowsResource(q.who.login, resource):
 			d.resources = append(d.resources, resource)
-		} else {
+		default:
 			refused = append(refused, resource)
 		}
 	}
 	if len(refused) == 0 || q.grant != nil && q.action != actRedeem && len(d.resources) > 0 {
 		return d, nil
 	}
-	return decision{}, &refusal{
-		code: codeInvalidTarget, reason: reasonResource, who: q.who.principal(), dst: q.who.tailnet.tags,
+	r := &refusal{
+		code: codeInvalidTarget, reason: reasonResource,
 		message: fmt.Sprintf("No rule allows %s to obtain tokens for %s.", q.who.principal(), strings.Join(refused, ", ")),
-		missing: map[string]any{"users": []string{"*"}, "resources": slices.Clone(refused)},
 	}
+	return decision{}, r.withGrant(&q.who, map[string]any{"users": []string{"*"}, "resources": refused})
 }
 
 // refusalCode is access_denied where somebody asks for the first time, and

@@ -95,6 +95,10 @@ type protocolError struct {
 	refusal *refusal
 	// challenge is the WWW-Authenticate header of a 401 or 403.
 	challenge string
+	// grant is JSON for the tailnet's policy file, for who may read it.
+	grant string
+	// answer replaces the status of errorStatus; 0 for none.
+	answer int
 }
 
 // fail makes a protocolError. The description is for the developer of the
@@ -120,6 +124,9 @@ func (e *protocolError) Error() string {
 func (e *protocolError) Unwrap() error { return e.cause }
 
 func (e *protocolError) status() int {
+	if e.answer != 0 {
+		return e.answer
+	}
 	if s, ok := errorStatus[e.code]; ok {
 		return s
 	}
@@ -155,12 +162,13 @@ func (p *Provider) writeError(w http.ResponseWriter, r *http.Request, err error)
 	p.logError(r, e)
 	h := w.Header()
 	setChallenge(h, e)
-	writeJSON(w, e.status(), errorBody{Code: string(e.code), Description: descriptionText(e.description)})
+	writeJSON(w, e.status(), errorBody{Code: string(e.code), Description: descriptionText(e.description), Grant: json.RawMessage(e.grant)})
 }
 
 type errorBody struct {
-	Code        string `json:"error"`
-	Description string `json:"error_description,omitempty"`
+	Code        string          `json:"error"`
+	Description string          `json:"error_description,omitempty"`
+	Grant       json.RawMessage `json:"grant,omitempty"`
 }
 
 // setChallenge fills the headers that belong to a status: a 401 must carry
@@ -169,7 +177,7 @@ func setChallenge(h http.Header, e *protocolError) {
 	switch {
 	case e.challenge != "":
 		h.Set("WWW-Authenticate", e.challenge)
-	case e.code == codeInvalidClient:
+	case e.code == codeInvalidClient && e.status() == http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Basic realm="tsidp"`)
 	case e.code == codeUnavailable:
 		h.Set("Retry-After", strconv.Itoa(retryAfter))

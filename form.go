@@ -60,7 +60,7 @@ func parseForm(r *http.Request) (*form, error) {
 // parseBody reads a form body: "application/x-www-form-urlencoded ... with a
 // character encoding of UTF-8" (RFC 6749 section 4.1.3).
 func parseBody(r *http.Request) (*form, error) {
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+	if !hasForm(r) {
 		return nil, fail(codeInvalidRequest, "the Content-Type must be application/x-www-form-urlencoded")
 	}
 	body, err := io.ReadAll(r.Body)
@@ -71,6 +71,12 @@ func parseBody(r *http.Request) (*form, error) {
 		return nil, fail(codeInvalidRequest, "the request body ended early").because(err)
 	}
 	return newForm(string(body))
+}
+
+// hasForm reports whether the body of r says that it is a form.
+func hasForm(r *http.Request) bool {
+	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && t == "application/x-www-form-urlencoded"
 }
 
 // newForm parses the encoded parameters of a query or body.

@@ -121,7 +121,11 @@ func (p *Provider) newTokenRequest(c op.Client, v url.Values) (*tokenRequest, er
 	if err != nil {
 		return nil, fail(codeInvalidScope, "%v", err)
 	}
-	req.scopes = slices.DeleteFunc(scopes, func(s string) bool { return !knownScope(s) })
+	req.scopes = slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !knownScope(s) })
+	if len(scopes) > 0 && len(req.scopes) == 0 {
+		// Nil would mean all that was granted.
+		return nil, fail(codeInvalidScope, "none of the scopes is known; there are %s", strings.Join(supportedScopes, ", "))
+	}
 	return req, checkResources(req.resources)
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,6 +33,9 @@ import (
 	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/tailcfg"
 )
+
+// update makes golden tests write what they get to testdata.
+var update = flag.Bool("update", false, "write the golden files of testdata")
 
 // The names that the tests of this package share.
 const (
@@ -171,6 +175,21 @@ type fixture struct {
 	client  *http.Client
 }
 
+// sharedKeys is a key set of testIssuer. Making an RSA key takes longer than
+// most tests, so fixtures begin with these keys; a test for which keys matter
+// brings a store of its own.
+var sharedKeys = sync.OnceValue(func() []byte {
+	doc := keyDocument{Issuer: testIssuer}
+	if _, err := doc.add(initialAlgs, time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)); err != nil {
+		panic(err)
+	}
+	data, err := json.Marshal(doc)
+	if err != nil {
+		panic(err)
+	}
+	return data
+})
+
 // newFixture starts a provider. configure may change its configuration.
 func newFixture(t testing.TB, configure ...func(*Config)) *fixture {
 	t.Helper()
@@ -186,8 +205,13 @@ func newFixture(t testing.TB, configure ...func(*Config)) *fixture {
 	for _, c := range configure {
 		c(&cfg)
 	}
-	f.store = cfg.Store
 	var err error
+	if cfg.Store == f.store && cfg.Issuer == testIssuer && !cfg.Development {
+		if _, err := cfg.Store.SwapKeys(context.Background(), 0, sharedKeys()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.store = cfg.Store
 	if f.p, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -256,6 +280,26 @@ func (f *fixture) addClient(id, secret string, m admin.ClientMetadata) {
 		f.t.Fatal(err)
 	}
 	if err := f.p.createClient(context.Background(), c); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// editClient changes a stored client.
+func (f *fixture) editClient(id string, change func(*client)) {
+	f.t.Helper()
+	rec, err := f.store.Get(context.Background(), kindClient, id, f.clock.now())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	c, err := decodeClient(rec)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	change(c)
+	if rec.Data, err = json.Marshal(c); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := f.store.Put(context.Background(), rec, f.clock.now()); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -78,6 +78,8 @@ func peerOf(c net.Conn) peer {
 		c = inner.NetConn()
 	}
 	switch a := c.RemoteAddr().(type) {
+	case nil: // a closed or foreign sort of connection
+		return peer{public: true}
 	case *net.TCPAddr:
 		return peer{addr: a.AddrPort().Addr().Unmap()}
 	case *net.UnixAddr:
@@ -122,10 +124,24 @@ func (id *identity) subject() string {
 	return id.userID.String() // "userid:123"
 }
 
-// principal names the peer for people: in pages, logs and grants.
+// principal names the peer for people: in pages and logs.
 func (id *identity) principal() string {
-	if id.tagged() {
+	switch {
+	case id.tagged():
 		return strings.Join(id.tags, ", ")
+	case id.login == "":
+		return id.subject()
+	}
+	return id.login
+}
+
+// source names the peer as the src of a grant does.
+func (id *identity) source() string {
+	switch {
+	case id.tagged():
+		return id.tags[0]
+	case id.login == "":
+		return id.addr.String()
 	}
 	return id.login
 }
@@ -143,6 +159,11 @@ type tailnetInfo struct {
 	name   string // such as "example.com" or "alice@gmail.com"
 	suffix string // MagicDNS suffix, such as "tail1234.ts.net"
 	tags   []string
+}
+
+// owns reports whether name, without trailing dot, is under our suffix.
+func (t tailnetInfo) owns(name string) bool {
+	return t.suffix != "" && strings.HasSuffix(name, "."+t.suffix)
 }
 
 // A directory asks the tailnet who peers are, and reuses an answer for up to
@@ -185,8 +206,24 @@ func (d *directory) identify(ctx context.Context, addr netip.Addr) (identity, er
 	if !addr.IsValid() {
 		return identity{}, errUnknownPeer
 	}
+	start := d.now()
+	a, err := d.share(ctx, addr)
+	if err == nil && start.Sub(a.at) >= maxAnswerAge {
+		// A question that had been asked long before this call came. The next
+		// one has not: there is one at a time.
+		a, err = d.share(ctx, addr)
+	}
+	if err != nil {
+		return identity{}, err
+	}
+	return a.id, a.err
+}
+
+// share returns an answer that is there or on its way, or asks. The error is
+// that of ctx.
+func (d *directory) share(ctx context.Context, addr netip.Addr) (answer, error) {
 	if a, ok := d.cached(addr); ok {
-		return a.id, a.err
+		return a, nil
 	}
 	ch := d.flight.DoChan(addr.String(), func() (any, error) {
 		if a, ok := d.cached(addr); ok { // asked while this call was waiting
@@ -206,10 +243,9 @@ func (d *directory) identify(ctx context.Context, addr netip.Addr) (identity, er
 	})
 	select {
 	case res := <-ch:
-		a := res.Val.(answer)
-		return a.id, a.err
+		return res.Val.(answer), nil
 	case <-ctx.Done():
-		return identity{}, ctx.Err()
+		return answer{}, ctx.Err()
 	}
 }
 
@@ -327,7 +363,8 @@ func newIdentity(addr netip.Addr, res *apitype.WhoIsResponse, info tailnetInfo) 
 		external:  isExternal(n, info),
 		tailnet:   info,
 	}
-	if name := strings.TrimSuffix(n.Name, "."); strings.Contains(name, ".") {
+	// Names of other tailnets' nodes may be placeholders under our suffix.
+	if name := strings.TrimSuffix(n.Name, "."); strings.Contains(name, ".") && !(id.external && info.owns(name)) {
 		id.nodeName = name
 	}
 	if !id.tagged() {
@@ -351,7 +388,7 @@ func isExternal(n *tailcfg.Node, info tailnetInfo) bool {
 	if info.suffix == "" {
 		return n.Name == ""
 	}
-	return !strings.HasSuffix(strings.TrimSuffix(n.Name, "."), "."+info.suffix)
+	return !info.owns(strings.TrimSuffix(n.Name, "."))
 }
 
 // identify returns who sent the request whose context is ctx.

@@ -59,11 +59,16 @@ func (p *Provider) introspectAccessToken(r *http.Request, c *client, token strin
 	if err != nil {
 		return nil, err
 	}
-	if t.claims.ClientID != c.ID && !slices.ContainsFunc(c.ResourceIdentifiers, t.isFor) {
+	mayAsk := func() bool { return t.claims.ClientID == c.ID || slices.ContainsFunc(c.ResourceIdentifiers, t.isFor) }
+	if !mayAsk() {
 		return nil, inactive(errors.New("token of another client, for another resource"))
 	}
 	if err := p.verifyAccessToken(r.Context(), actIntrospect, t); err != nil {
 		return nil, err
+	}
+	// The rules may have withdrawn the resource that is asking.
+	if t.claims.Audience = t.audience(p.issuer); !mayAsk() {
+		return nil, inactive(errors.New("token for a resource that is not allowed now"))
 	}
 	res := new(oidc.IntrospectionResponse)
 	err = p.storage.SetIntrospectionFromToken(withToken(r.Context(), t), res, t.claims.ID, t.claims.Subject, c.ID)

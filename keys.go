@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -133,35 +134,47 @@ func (p *Provider) loadKeys(ctx context.Context, algs ...string) (*keyring, erro
 		if err != nil {
 			return nil, fmt.Errorf("reading keys: %w", err)
 		}
-		doc := keyDocument{Issuer: p.issuer, Development: p.cfg.Development}
-		if set.Version != 0 {
-			if err := json.Unmarshal(set.Data, &doc); err != nil {
-				return nil, fmt.Errorf("reading keys: %w", err)
-			}
-		}
-		if err := p.checkStamp(doc); err != nil {
+		doc, err := p.keyDocument(set)
+		if err != nil {
 			return nil, err
 		}
 		changed, err := doc.add(algs, p.now())
 		if err != nil {
 			return nil, err
 		}
-		if !changed {
-			return newKeyring(doc, set.Version)
+		// Before anything is written: what cannot be read is not replaced.
+		ring, err := newKeyring(doc, set.Version)
+		if err != nil || !changed {
+			return ring, err
 		}
 		data, err := json.Marshal(doc)
 		if err != nil {
 			return nil, fmt.Errorf("writing keys: %w", err)
 		}
-		version, err := p.store.SwapKeys(ctx, set.Version, data)
+		ring.version, err = p.store.SwapKeys(ctx, set.Version, data)
 		if errors.Is(err, store.ErrConflict) {
 			continue // another process was first
 		}
 		if err != nil {
 			return nil, fmt.Errorf("writing keys: %w", err)
 		}
-		return newKeyring(doc, version)
+		return ring, nil
 	}
+}
+
+// keyDocument reads set, or begins a document if there is none.
+func (p *Provider) keyDocument(set store.KeySet) (keyDocument, error) {
+	if set.Version == 0 {
+		return keyDocument{Issuer: p.issuer, Development: p.cfg.Development}, nil
+	}
+	var doc keyDocument
+	if err := json.Unmarshal(set.Data, &doc); err != nil {
+		return doc, fmt.Errorf("reading keys: %w", err)
+	}
+	if doc.Issuer == "" || len(doc.Keys) == 0 {
+		return doc, errors.New("reading keys: the document in the store has no issuer or no keys; restore it from a backup, or use another store")
+	}
+	return doc, p.checkStamp(doc)
 }
 
 // add generates the keys that doc lacks among algs.
@@ -232,12 +245,23 @@ func (d *document) serve(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", d.contentType)
 	h.Set("Cache-Control", "public, max-age="+documentMaxAge)
 	h.Set("ETag", d.etag)
-	if r.Header.Get("If-None-Match") == d.etag {
+	if d.isAt(r.Header.Values("If-None-Match")) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
 	w.Write(d.body)
 	return nil
+}
+
+// isAt reports whether one of the entity tags is that of d. "A recipient MUST
+// use the weak comparison function" (RFC 9110 section 13.1.2).
+func (d *document) isAt(ifNoneMatch []string) bool {
+	for tag := range strings.SplitSeq(strings.Join(ifNoneMatch, ","), ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || strings.TrimPrefix(tag, "W/") == d.etag {
+			return true
+		}
+	}
+	return false
 }
 
 // opKey shows a public key to the engine.

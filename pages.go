@@ -91,10 +91,6 @@ func (p *Provider) writeErrorPage(w http.ResponseWriter, r *http.Request, err er
 	e := page.protocolError
 	p.logError(r, e)
 	status := e.status()
-	if status == http.StatusUnauthorized {
-		// A browser would ask for a password, which nobody has.
-		status = http.StatusBadRequest
-	}
 	data := errorPage{
 		Title: errorTitle(e), Message: e.description, Code: string(e.code),
 		RequestID: requestID(r.Context()), Retry: status == http.StatusServiceUnavailable,

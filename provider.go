@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -73,6 +74,7 @@ func New(cfg Config) (*Provider, error) {
 	if p.now == nil {
 		p.now = time.Now
 	}
+	p.cfg.EmailVerified.Domains = slices.Clone(cfg.EmailVerified.Domains)
 	var l Lifetimes
 	if cfg.Lifetimes != nil {
 		l = *cfg.Lifetimes
@@ -93,14 +95,17 @@ func New(cfg Config) (*Provider, error) {
 }
 
 // ownHosts are the names by which a browser may reach the pages: the
-// issuer's, also with its default port written out, and the configured ones.
+// issuer's, with and without its default port, and the configured ones.
 func ownHosts(issuer *url.URL, more []string) []string {
+	port := ":443"
+	if issuer.Scheme == "http" {
+		port = ":80"
+	}
 	hosts := []string{issuer.Host}
-	switch {
-	case issuer.Port() == "" && issuer.Scheme == "https":
-		hosts = append(hosts, issuer.Host+":443")
-	case issuer.Port() == "" && issuer.Scheme == "http":
-		hosts = append(hosts, issuer.Host+":80")
+	if bare, ok := strings.CutSuffix(issuer.Host, port); ok {
+		hosts = append(hosts, bare) // browsers leave it out
+	} else if issuer.Port() == "" {
+		hosts = append(hosts, issuer.Host+port)
 	}
 	return append(hosts, more...)
 }

@@ -200,7 +200,7 @@ func (p *Provider) requireAdmin(h handlerFunc) handlerFunc {
 		}
 		if _, no := decide(question{action: actAdminister, who: who}); no != nil {
 			e := no.err()
-			e.description += " A grant that would allow it: " + strings.Join(strings.Fields(no.grantJSON()), " ")
+			e.grant = no.grantJSON()
 			return e
 		}
 		return h(w, r)

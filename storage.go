@@ -33,8 +33,7 @@ import (
 //	RevokeToken                        kills a grant
 //	GetClientByClientID                reads a client
 //	AuthorizeClientIDSecret            checks a client's secret
-//	SigningKey, KeySet,                the keyring
-//	SignatureAlgorithms
+//	KeySet, SignatureAlgorithms        the keyring
 //	SetUserinfoFromToken,              claims of the verified token in the
 //	SetIntrospectionFromToken          context
 //	Health                             reads the key set
@@ -42,7 +41,7 @@ import (
 // Everything else is reached by no route and refuses: CreateAuthRequest,
 // AuthRequestByID, SaveAuthCode and DeleteAuthRequest (authorize.go has no
 // stored requests), TerminateSession, GetRefreshTokenInfo,
-// SetUserinfoFromScopes, GetPrivateClaimsFromScopes (grant.go mints),
+// SigningKey, SetUserinfoFromScopes, GetPrivateClaimsFromScopes (mint.go mints),
 // GetKeyByIDAndClientID and ValidateJWTProfileScopes.
 type storage struct{ p *Provider }
 

@@ -36,8 +36,11 @@ func (p *Provider) surround(next http.Handler) http.Handler {
 
 		defer func() {
 			v := recover()
-			if v == nil || v == http.ErrAbortHandler {
+			switch v {
+			case nil:
 				return
+			case http.ErrAbortHandler:
+				panic(v) // net/http breaks the connection; swallowed, it would be a whole answer
 			}
 			p.log.Error("panic", "request", id, "path", r.URL.Path, "error", fmt.Sprint(v), "stack", string(debug.Stack()))
 			// If the answer has begun, this changes nothing of it.

@@ -57,6 +57,9 @@ func (p *Provider) parseAccessToken(token string) (*verifiedToken, error) {
 	if t.claims.Issuer != p.issuer {
 		return nil, inactive(errors.New("token of another issuer"))
 	}
+	if len(t.claims.Audience) == 0 {
+		return nil, inactive(errors.New("token for nobody"))
+	}
 	if err := t.claims.CheckTime(p.now(), clockSkew); err != nil {
 		return nil, inactive(err)
 	}
@@ -111,6 +114,14 @@ func (t *verifiedToken) isFor(resource string) bool {
 	return slices.ContainsFunc(t.claims.Audience, func(aud string) bool { return oauth.SameResource(aud, resource) })
 }
 
+// audience is what is left of the token's.
+func (t *verifiedToken) audience(issuer string) []string {
+	if len(t.resources) == 0 {
+		return []string{issuer}
+	}
+	return t.resources
+}
+
 // claimsFor applies the provider's naming policy.
 func (p *Provider) claimsFor(id *identity, scopes []string) userClaims {
 	return claimsFor(id, scopes, newNaming(p.cfg.EmailVerified, id.tailnet.name))
@@ -128,8 +139,8 @@ func (c *userClaims) extra() map[string]any {
 	set("node", c.Node, c.Node != "")
 	set("nid", c.NodeID, c.NodeID != 0)
 	set("key", c.NodeKey, c.NodeKey != "")
-	set("addresses", c.Addresses, c.Addresses != nil)
-	set("tags", c.Tags, c.Tags != nil)
+	set("addresses", c.Addresses, len(c.Addresses) > 0)
+	set("tags", c.Tags, len(c.Tags) > 0)
 	set("tailnet", c.Tailnet, c.Tailnet != "")
 	set("uid", c.UserID, c.UserID != 0)
 	return m
@@ -145,10 +156,7 @@ func (t *verifiedToken) introspection(res *oidc.IntrospectionResponse, issuer st
 	res.Expiration, res.IssuedAt, res.AuthTime = oidcTime(t.claims.Expiry), oidcTime(t.claims.IssuedAt), oidcTime(t.claims.AuthTime)
 	res.JWTID = t.claims.ID
 	res.Username = t.who.login
-	res.Audience = oidc.Audience(t.resources)
-	if len(t.resources) == 0 {
-		res.Audience = oidc.Audience{issuer}
-	}
+	res.Audience = oidc.Audience(t.audience(issuer))
 	res.Name, res.PreferredUsername, res.Picture, res.Email = c.Name, c.PreferredUsername, c.Picture, c.Email
 	res.EmailVerified = oidc.Bool(c.EmailVerified != nil && *c.EmailVerified)
 	res.Claims = c.extra()

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -157,6 +159,13 @@ const refreshGrace = 30 * time.Second
 // RECOMMENDED" (RFC 6749 section 4.1.2); RFC 9700 wants it much shorter.
 const maxCodeLifetime = time.Minute
 
+// The other lifetimes have bounds too, so that a slip in a unit is noticed.
+const (
+	maxAccessTokenLifetime = time.Hour
+	maxIDTokenLifetime     = 30 * 24 * time.Hour
+	maxRefreshLifetime     = 10 * 365 * 24 * time.Hour
+)
+
 // withDefaults returns l with its zero fields filled in.
 func (l Lifetimes) withDefaults() Lifetimes {
 	def := func(d *time.Duration, v time.Duration) {
@@ -179,10 +188,10 @@ func (l Lifetimes) validate() error {
 		value, most time.Duration
 	}{
 		{"Code", l.Code, maxCodeLifetime},
-		{"AccessToken", l.AccessToken, time.Hour},
-		{"IDToken", l.IDToken, 30 * 24 * time.Hour},
-		{"RefreshIdle", l.RefreshIdle, 10 * 365 * 24 * time.Hour},
-		{"RefreshTotal", l.RefreshTotal, 10 * 365 * 24 * time.Hour},
+		{"AccessToken", l.AccessToken, maxAccessTokenLifetime},
+		{"IDToken", l.IDToken, maxIDTokenLifetime},
+		{"RefreshIdle", l.RefreshIdle, maxRefreshLifetime},
+		{"RefreshTotal", l.RefreshTotal, maxRefreshLifetime},
 	} {
 		if f.value < time.Second || f.value > f.most {
 			return fmt.Errorf("lifetime %s is %v, want between 1s and %v", f.name, f.value, f.most)
@@ -211,6 +220,11 @@ func (c *Config) validate() error {
 	if e := c.EmailVerified; e.All && e.None || len(e.Domains) > 0 && (e.All || e.None) {
 		errs = append(errs, errors.New("Config.EmailVerified: All, None and Domains exclude each other"))
 	}
+	for _, d := range c.EmailVerified.Domains {
+		if !isDomain(d) {
+			errs = append(errs, fmt.Errorf("Config.EmailVerified: %q is not a domain name in lower case", d))
+		}
+	}
 	if c.Lifetimes != nil {
 		if err := c.Lifetimes.withDefaults().validate(); err != nil {
 			errs = append(errs, fmt.Errorf("Config.Lifetimes: %w", err))
@@ -233,14 +247,25 @@ func (c *Config) validateIssuer() error {
 		return bad("has a query, a fragment or a user name; an issuer has none")
 	case strings.HasSuffix(c.Issuer, "/"):
 		return bad("ends in a slash: leave it out, clients compare the issuer byte by byte")
-	case u.String() != c.Issuer || strings.ToLower(u.Host) != u.Host:
-		return bad("is not in normal form: write the host in lower case and escape nothing that need not be")
+	case u.String() != c.Issuer || strings.ToLower(u.Host) != u.Host || !validPort(u):
+		return bad("is not in normal form: write the host in lower case and the port as a number, and escape nothing that need not be")
+	case u.EscapedPath() != u.Path || u.Path != "" && path.Clean(u.Path) != u.Path || strings.Contains(u.Path+"/", "/.well-known/"):
+		return bad("has a path that no route can have: use plain segments, without escapes, dots and .well-known")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && c.Development && isLoopbackHost(u.Hostname()):
 		return nil
 	}
 	return bad("must use https (http is for development on a loopback name only)")
+}
+
+// validPort reports whether u has no port, or a number from 1 to 65535.
+func validPort(u *url.URL) bool {
+	if !strings.HasSuffix(u.Host, ":"+u.Port()) {
+		return true // no colon behind the host
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && n != 0 && u.Port()[0] != '0'
 }
 
 func isLoopbackHost(host string) bool {

@@ -82,7 +82,9 @@ func bearerToken(r *http.Request) (string, error) {
 		}
 		fromHeader = strings.TrimLeft(rest, " ")
 	}
-	if r.Method == http.MethodPost && r.Header.Get("Content-Type") != "" {
+	// A body of any other type has no token in it; HTTP libraries send {}
+	// beside the header.
+	if r.Method == http.MethodPost && hasForm(r) {
 		f, err := parseForm(r)
 		if err != nil {
 			return "", err

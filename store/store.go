@@ -139,9 +139,9 @@ type Redemption struct {
 	// Refresh is the grant's first refresh token, inserted unspent; nil for
 	// none. A token of another grant or without ExpiresAt is an error.
 	Refresh *Refresh
-	// Marks are records inserted with it where they are absent (or expired);
-	// those that exist are left as they are. Of two with one key the first
-	// counts. A mark of KindGrant is an error.
+	// Marks are records inserted with it, with Version 1, where they are
+	// absent (or expired); those that exist are left as they are. Of two with
+	// one key the first counts. A mark of KindGrant is an error.
 	Marks []Record
 	Now   time.Time
 }

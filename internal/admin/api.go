@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -90,7 +91,12 @@ func (a *API) decode(r *http.Request, v any) error {
 		return tooLarge
 	}
 	if typeErr, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return a.Backend.Reject("%s: a JSON %s does not fit here", typeErr.Field, typeErr.Value)
+		// The path may begin with the name of an embedded struct.
+		member := typeErr.Field[strings.LastIndexByte(typeErr.Field, '.')+1:]
+		if member == "" {
+			return a.Backend.Reject("the body must be a JSON object")
+		}
+		return a.Backend.Reject("%s: a JSON %s does not fit here", member, typeErr.Value)
 	}
 	if !errors.Is(err, io.EOF) || dec.InputOffset() == 0 {
 		return a.Backend.Reject("the body is not valid JSON: %v", err)

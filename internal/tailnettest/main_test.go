@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runChild serves whoami over TLS until its standard input ends. It writes a line when
-// it listens. Where the tailnet is, it learns from the environment.
+// runChild serves whoami over TLS until it is killed. It writes a line when it listens.
+// Where the tailnet is, it learns from the environment.
 func runChild(dir string) error {
 	s := &tsnet.Server{Hostname: childHost, Dir: dir, UserLogf: func(string, ...any) {}}
 	defer s.Close()
@@ -49,10 +49,8 @@ func runChild(dir string) error {
 	if err != nil {
 		return err
 	}
-	go http.Serve(ln, whoami(lc))
 	fmt.Println("listening")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return http.Serve(ln, whoami(lc))
 }
 
 // whoami answers with the caller's login name, and one line for each rule that it has.

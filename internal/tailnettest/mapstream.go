@@ -27,13 +27,14 @@ const keepAlive = 50 * time.Second
 // A stream is the connection over which one node gets its netmaps.
 type stream struct {
 	node  key.NodePublic
+	host  string
 	acked uint64 // the generation the node is known to act by; guarded by Tailnet.mu
 }
 
 // serveMap answers one map request. It is a [testcontrol.AltMapStreamFunc].
 func (tn *Tailnet) serveMap(ctx context.Context, w testcontrol.MapStreamWriter, req *tailcfg.MapRequest) {
 	if req.Stream {
-		tn.serveStream(ctx, w, req.NodeKey)
+		tn.serveStream(ctx, w, req)
 		return
 	}
 	if ctx.Err() == nil { // what a client gave up on may be out of date
@@ -68,8 +69,11 @@ func (tn *Tailnet) noteNode(req *tailcfg.MapRequest) {
 
 // serveStream sends a netmap at once and after every change, until the node
 // disconnects or connects anew.
-func (tn *Tailnet) serveStream(ctx context.Context, w testcontrol.MapStreamWriter, node key.NodePublic) {
-	st := tn.openStream(node)
+func (tn *Tailnet) serveStream(ctx context.Context, w testcontrol.MapStreamWriter, req *tailcfg.MapRequest) {
+	st := tn.openStream(req)
+	if st == nil {
+		return
+	}
 	defer tn.closeStream(st)
 	ticker := time.NewTicker(keepAlive)
 	defer ticker.Stop()
@@ -242,16 +246,27 @@ func (tn *Tailnet) roundTrip(ctx context.Context, w testcontrol.MapStreamWriter,
 	}
 }
 
-// openStream replaces the node's earlier stream, if there is one.
-func (tn *Tailnet) openStream(node key.NodePublic) *stream {
+// openStream replaces the node's earlier stream, if there is one. It returns nil
+// for a node that has not registered.
+func (tn *Tailnet) openStream(req *tailcfg.MapRequest) *stream {
 	tn.mu.Lock()
 	defer tn.mu.Unlock()
-	st := &stream{node: node}
-	tn.streams[node] = st
-	if n := tn.control.Node(node); n != nil && tn.state.Nodes[n.Hostinfo.Hostname()] == nil {
-		tn.out.errorf("node %q joined the tailnet unexpected: call Expect", n.Hostinfo.Hostname())
+	n := tn.control.Node(req.NodeKey)
+	if n == nil {
+		return nil
 	}
-	tn.bumpLocked() // the others see a new node
+	st := &stream{node: n.Key, host: n.Hostinfo.Hostname()}
+	if tn.state.Nodes[st.host] == nil {
+		tn.out.errorf("node %q joined the tailnet unexpected: call Expect", st.host)
+	}
+	// A new disco key means a new process. The others must begin new WireGuard
+	// sessions with it, before anybody takes it for reachable.
+	if !req.DiscoKey.IsZero() && n.DiscoKey != req.DiscoKey {
+		n.DiscoKey, n.Endpoints = req.DiscoKey, nil
+		tn.control.UpdateNode(n)
+	}
+	tn.streams[st.node] = st
+	tn.bumpLocked()
 	return st
 }
 
@@ -318,9 +333,9 @@ func (tn *Tailnet) lagging(generation uint64) (hosts []string, changed <-chan st
 		tn.awaited = generation
 		tn.wakeLocked()
 	}
-	for node, st := range tn.streams {
+	for _, st := range tn.streams {
 		if st.acked < generation {
-			hosts = append(hosts, tn.control.Node(node).Hostinfo.Hostname())
+			hosts = append(hosts, st.host)
 		}
 	}
 	slices.Sort(hosts)

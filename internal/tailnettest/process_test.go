@@ -5,13 +5,9 @@ package tailnettest_test
 
 import (
 	"bufio"
-	"bytes"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,22 +15,13 @@ import (
 	"github.com/tailscale/tsidp/internal/tailnettest"
 )
 
-// TestOtherProcess runs a node outside of this process, as tests of the real binary do.
-func TestOtherProcess(t *testing.T) {
-	t.Parallel()
-	tn := tailnettest.Start(t, tailnettest.WithAuthKey("tskey-auth-good"))
-	tn.Expect(childHost, tailnettest.Tagged("tag:tsidp"))
-	laptop := tn.Node(t, "laptop", tailnettest.User("alice@example.com")).Up(t)
-
-	dir := t.TempDir()
-	tn.CertFiles(t, dir, tn.FQDN(childHost))
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
+// startChild starts a node in a process of its own, and waits until it can be
+// reached. The process ends when the returned function is called or the test ends.
+func startChild(t *testing.T, tn *tailnettest.Tailnet, dir string) (kill func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), append(tn.Env(), childDir+"="+dir)...)
 	cmd.Stderr = t.Output()
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -42,26 +29,48 @@ func TestOtherProcess(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	kill = sync.OnceFunc(func() {
+		cmd.Process.Kill()
+		cmd.Wait() // its error is that it was killed
+	})
+	t.Cleanup(kill)
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
 		t.Fatalf("waiting for the other process to listen: read %q: %v", line, err)
 	}
 	tn.AwaitReady(t, childHost)
+	return kill
+}
 
-	url := "https://" + tn.FQDN(childHost) + "/"
-	tests := []struct{ src, want string }{
-		{"alice@example.com", "alice@example.com\n{\"users\":[\"*\"]}\n"},
-		{"bob@example.com", "alice@example.com\n"},
-	}
-	for _, tt := range tests {
+// TestOtherProcess runs a node outside of this process, as tests of the real binary
+// do, and kills it, as they do too.
+func TestOtherProcess(t *testing.T) {
+	t.Parallel()
+	rec := &logRecorder{TB: t}
+	tn := tailnettest.Start(rec, tailnettest.WithAuthKey("tskey-auth-good"), tailnettest.WithLog())
+	tn.Expect(childHost, tailnettest.Tagged("tag:tsidp"))
+	laptop := tn.Node(t, "laptop", tailnettest.User("alice@example.com")).Up(t)
+	dir := t.TempDir()
+	tn.CertFiles(t, dir, tn.FQDN(childHost))
+
+	for _, tt := range []struct{ run, src, want string }{
+		{"first", "alice@example.com", "alice@example.com\n{\"users\":[\"*\"]}\n"},
+		{"second", "bob@example.com", "alice@example.com\n"},
+	} {
+		kill := startChild(t, tn, dir)
 		tn.SetGrants(tailnettest.Allow(tt.src, childHost, `{"users":["*"]}`))
-		if got := get(t, laptop.HTTPClient(), url); got != tt.want {
-			t.Errorf("granted to %s: got %q, want %q", tt.src, got, tt.want)
+		if got := get(t, laptop.HTTPClient(), "https://"+tn.FQDN(childHost)+"/"); got != tt.want {
+			t.Errorf("%s run, granted to %s: got %q, want %q", tt.run, tt.src, got, tt.want)
 		}
+		status, err := laptop.LocalClient().Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(status.Peer) != 1 {
+			t.Errorf("%s run: laptop has %d peers, want the same one always", tt.run, len(status.Peer))
+		}
+		kill()
 	}
-	stdin.Close()
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("other process: %v", err)
-	}
+	rec.checkHandshakes(t)
 }
 
 // TestNoLeak must not run in parallel: it counts the goroutines of the process.
@@ -91,69 +100,5 @@ func TestNoLeak(t *testing.T) {
 			t.Fatalf("%d goroutines after a tailnet, %d before it:\n%s",
 				runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
 		}
-	}
-}
-
-// A recorder is a test that hands out what is reported to it.
-type recorder struct {
-	testing.TB
-	errors chan string
-
-	mu  sync.Mutex
-	log bytes.Buffer
-}
-
-func (r *recorder) Errorf(format string, args ...any) { r.errors <- fmt.Sprintf(format, args...) }
-
-func (r *recorder) Output() io.Writer { return r }
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.Write(p)
-}
-
-func (r *recorder) logged() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.String()
-}
-
-func TestUnexpectedNode(t *testing.T) {
-	t.Parallel()
-	r := &recorder{TB: t, errors: make(chan string, 10)}
-	tn := tailnettest.Start(r)
-	node := tn.Node(t, "laptop", tailnettest.User("alice@example.com"))
-	node.Hostname = "lapdog"
-	if err := node.Start(); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case got := <-r.errors:
-		if want := `node "lapdog" joined the tailnet unexpected: call Expect`; got != want {
-			t.Errorf("error = %q, want %q", got, want)
-		}
-	case <-time.After(30 * time.Second):
-		t.Error("no error")
-	}
-}
-
-func TestLog(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name string
-		opts []tailnettest.Option
-		want bool
-	}{
-		{"default", nil, false},
-		{"WithLog", []tailnettest.Option{tailnettest.WithLog()}, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := &recorder{TB: t, errors: make(chan string, 10)}
-			tailnettest.Start(r, tt.opts...).Node(t, "idp", tailnettest.Tagged("tag:tsidp")).Up(t)
-			if got := r.logged(); strings.Contains(got, "idp: ") != tt.want || !tt.want && got != "" {
-				t.Errorf("log of idp present must be %v:\n%s", tt.want, got)
-			}
-		})
 	}
 }

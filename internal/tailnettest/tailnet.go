@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,8 +36,22 @@ func prepareHost() {
 	// Sockets would otherwise be marked for, or bound to, the interface of the
 	// default route. A sandbox has none.
 	netns.SetEnabled(false)
-	// Nodes would otherwise ask the router of the real network for ports.
-	envknob.Setenv("TS_DISABLE_PORTMAPPER", "true")
+	for _, setting := range nodeEnv() {
+		name, value, _ := strings.Cut(setting, "=")
+		envknob.Setenv(name, value)
+	}
+}
+
+// nodeEnv returns what every node of a tailnet has in its environment.
+func nodeEnv() []string {
+	return []string{
+		// Nodes would ask the router of the real network for ports.
+		"TS_DISABLE_PORTMAPPER=true",
+		// Nodes would soon go from the relay to a direct path. When a process
+		// is then killed and started again, its peers go on sending to where
+		// it was for up to 10 seconds.
+		"TS_DEBUG_NEVER_DIRECT_UDP=true",
+	}
 }
 
 // A Tailnet is a control server, a DERP relay and a STUN server on 127.0.0.1,
@@ -160,9 +175,8 @@ func (tn *Tailnet) FQDN(host string) string {
 // accepts the certificates of [Tailnet.CertFiles]. Tell control who that node
 // is with [Tailnet.Expect] first.
 func (tn *Tailnet) Env() []string {
-	env := []string{
-		"TS_CONTROL_URL=" + tn.URL,
-		"TS_DISABLE_PORTMAPPER=true",
+	env := append(nodeEnv(),
+		"TS_CONTROL_URL="+tn.URL,
 		"TS_NO_LOGS_NO_SUPPORT=true",
 		"TS_PANIC_IF_HIT_MAIN_CONTROL=true",
 		// Without an interface that looks like a way to the internet, a node
@@ -172,7 +186,7 @@ func (tn *Tailnet) Env() []string {
 		// is pointed away from Let's Encrypt. Nothing listens on port 1: asking
 		// whether to renew fails at once, and the file is good for 2/3 of its life.
 		"TS_DEBUG_ACME_DIRECTORY_URL=http://127.0.0.1:1/",
-	}
+	)
 	if tn.authKey != "" {
 		env = append(env, "TS_AUTHKEY="+tn.authKey)
 	}

@@ -56,7 +56,7 @@ func (s *Store) Count(ctx context.Context, q store.Query) (int, error) {
 	}
 	defer s.mu.Unlock()
 	n := s.span(q).size()
-	for d := range s.deadlines.from(place{}) {
+	for d := range s.deadlines.between(place{}, s.deadlines.end()) {
 		if !expired(d.at, q.Now) {
 			break
 		}
@@ -79,10 +79,10 @@ func limit(q store.Query) int {
 	return q.Limit
 }
 
-// A span is what a query selects, with what of it has expired.
+// A span is what a query selects, and what of that has expired.
 type span struct {
 	list       *sorted[entry]
-	start, end place // start may be after end, when there is nothing
+	start, end place // where end is not after start, there is nothing
 }
 
 // span returns what q selects.
@@ -104,26 +104,16 @@ func (sp *span) skip(c cursor) {
 	start := sp.list.find(func(e entry) bool {
 		return e.value < c.value || e.value == c.value && e.record.ID <= c.id
 	})
-	if sp.list.rank(start) > sp.list.rank(sp.start) {
+	if sp.start.before(start) {
 		sp.start = start
 	}
 }
 
-func (sp span) size() int {
-	return max(0, sp.list.rank(sp.end)-sp.list.rank(sp.start))
-}
+// all yields the entries of sp.
+func (sp span) all() iter.Seq[entry] { return sp.list.between(sp.start, sp.end) }
 
-func (sp span) all() iter.Seq[entry] {
-	return func(yield func(entry) bool) {
-		left := sp.size()
-		for e := range sp.list.from(sp.start) {
-			if left == 0 || !yield(e) {
-				return
-			}
-			left--
-		}
-	}
-}
+// size returns the number of entries of sp, which must not have been skipped.
+func (sp span) size() int { return sp.list.rank(sp.end) - sp.list.rank(sp.start) }
 
 // matches reports whether q selects value. The index by ID has no exact
 // values, see checkQuery.

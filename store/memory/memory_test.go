@@ -74,14 +74,14 @@ func checkConsistent(t *testing.T, s *Store) {
 			has("watermark", w.due, w, w.due.at)
 		}
 	}
-	if got := s.deadlines.rank(place{len(s.deadlines.blocks), 0}); got != deadlines {
+	if got := s.deadlines.rank(s.deadlines.end()); got != deadlines {
 		t.Fatalf("%d deadlines are scheduled, want %d", got, deadlines)
 	}
 	for name, l := range s.lists {
-		if got := l.rank(place{len(l.blocks), 0}); got != entries[name] || got == 0 {
+		if got := l.rank(l.end()); got != entries[name] || got == 0 {
 			t.Fatalf("%d entries are in list %v, want %d", got, name, entries[name])
 		}
-		for e := range l.from(place{}) {
+		for e := range l.between(place{}, l.end()) {
 			if value, ok := e.record.value(name.index); !ok || value != e.value || s.records[store.Key{Kind: name.kind, ID: e.record.ID}] != e.record {
 				t.Fatalf("entry %q of list %v is that of no record", e.value, name)
 			}
@@ -197,6 +197,30 @@ func TestWatermarksDoNotPileUp(t *testing.T) {
 	}
 }
 
+func TestRevokeLooksAtTheFewest(t *testing.T) {
+	s := New()
+	for i := range 100 {
+		id := fmt.Sprint(i)
+		grant := store.Record{Kind: store.KindGrant, ID: id, Index: map[string]string{"all": "1", "one": id, "ten": fmt.Sprint(i / 10)}}
+		if err := s.Redeem(t.Context(), store.Redemption{Grant: grant, Now: start}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		index map[string]string
+		want  int
+	}{
+		{map[string]string{"all": "1", "one": "7", "ten": "0"}, 1},
+		{map[string]string{"all": "1", "ten": "0"}, 10},
+		{map[string]string{"all": "1"}, 100},
+		{map[string]string{"all": "1", "absent": "1"}, 0},
+	} {
+		if got := len(s.candidates(store.Selector{Index: tt.index})); got != tt.want {
+			t.Errorf("Revoke of %v looks at %d grants, want %d", tt.index, got, tt.want)
+		}
+	}
+}
+
 func TestCursor(t *testing.T) {
 	for _, want := range []cursor{
 		{"", ""}, {"", "i"}, {"v", ""}, {"value", "id"}, {"\xff\x00", "\x00\xff"},
@@ -242,7 +266,6 @@ func fill(b *testing.B, n int) *Store {
 	for i := range n {
 		put(b, s, random, i, start.Add(time.Hour+time.Duration(random.IntN(1e9))))
 	}
-	b.ResetTimer()
 	return s
 }
 
@@ -259,16 +282,15 @@ func put(b *testing.B, s *Store, random *rand.Rand, i int, expires time.Time) {
 }
 
 func BenchmarkStore(b *testing.B) {
-	for _, n := range []int{1e4, 1e5, 1e6} {
+	for _, n := range []int{1e4, 1e5} {
 		b.Run(fmt.Sprintf("records=%d", n), func(b *testing.B) {
+			s := fill(b, n)
+			random := rand.New(rand.NewPCG(7, 8))
 			b.Run("Put", func(b *testing.B) {
-				s := fill(b, n)
-				random := rand.New(rand.NewPCG(7, 8))
 				for i := range b.N {
 					put(b, s, random, i, start.Add(time.Hour))
 				}
 			})
-			s := fill(b, n)
 			b.Run("Expire nothing", func(b *testing.B) {
 				for range b.N {
 					s.Expire(b.Context(), start, 1000)

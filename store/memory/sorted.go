@@ -23,8 +23,13 @@ type sorted[T any] struct {
 }
 
 // A place is where a value is, or where it would be, in a sorted. The place
-// after the last value is {len(blocks), 0}.
+// after the last value is {len(blocks), 0}, so that each has one place only.
 type place struct{ block, item int }
+
+// before reports whether p comes before q.
+func (p place) before(q place) bool {
+	return p.block < q.block || p.block == q.block && p.item < q.item
+}
 
 // find returns the place of the first value for which before is false; before
 // must be true for a beginning of the order and false for the rest.
@@ -82,14 +87,19 @@ func (l *sorted[T]) merge(b int) {
 	l.blocks = slices.Delete(l.blocks, b+1, b+2)
 }
 
-// from yields the values at p and after. The set must not change meanwhile.
-func (l *sorted[T]) from(p place) iter.Seq[T] {
+// end returns the place after the last value.
+func (l *sorted[T]) end() place { return place{len(l.blocks), 0} }
+
+// between yields the values from start until before end. The set must not
+// change meanwhile.
+func (l *sorted[T]) between(start, end place) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for ; p.block < len(l.blocks); p = (place{p.block + 1, 0}) {
-			for _, v := range l.blocks[p.block][p.item:] {
-				if !yield(v) {
-					return
-				}
+		for p := start; p.before(end); {
+			if !yield(l.blocks[p.block][p.item]) {
+				return
+			}
+			if p.item++; p.item == len(l.blocks[p.block]) {
+				p = place{p.block + 1, 0}
 			}
 		}
 	}
