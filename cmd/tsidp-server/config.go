@@ -1,0 +1,338 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/tailscale/tsidp"
+	"tailscale.com/tailcfg"
+)
+
+// A config is what the command line and the environment ask for.
+type config struct {
+	version bool
+
+	dev       bool // simulated tailnet, loopback listener only
+	localPort int  // port on loopback: 0 picks a free one, -1 means none (-dev: its default)
+
+	dir           string // empty: the default of tsnet
+	hostname      string
+	port          int
+	advertiseTags []string
+	authKeyFile   string
+
+	useLocalTailscaled, funnel, sts bool // not built yet: parseConfig refuses them
+
+	emailVerified      tsidp.EmailVerified
+	omitResponseIssuer bool
+
+	logLevel                  slog.Level
+	debugRequests, debugTsnet bool
+
+	// ignored are the environment variables that are set but say nothing to
+	// the simulated tailnet of -dev.
+	ignored []string
+}
+
+// An option is one thing that can be configured: the single place that knows
+// its flag, its environment variables, its default and its meaning.
+type option struct {
+	flag string
+	arg  string   // what the flag takes, for people; empty for a boolean
+	vars []string // environment variables, the first that is set wins
+	def  string   // default, in the form that set reads
+	set  func(string) error
+	// tailnet marks an option that has no meaning without a real tailnet.
+	tailnet bool
+	help    string
+}
+
+// options returns all options, in the order of the help, dev before those
+// that it forbids. Their set functions write to c.
+//
+// Where there are two variables, the second is that of earlier releases.
+func options(c *config) []option {
+	return []option{{
+		flag: "dev", def: "false", set: boolean(&c.dev),
+		help: "run on a simulated tailnet, reachable from this machine only, to try things out",
+	}, {
+		flag: "dir", arg: "DIR", vars: []string{"TSIDP_DIR", "TS_STATE_DIR"}, set: text(&c.dir),
+		help: "directory for the state of the tailnet node; by default one below the user's configuration directory",
+	}, {
+		flag: "hostname", arg: "NAME", vars: []string{"TSIDP_HOSTNAME", "TS_HOSTNAME"}, def: "idp", set: name(&c.hostname), tailnet: true,
+		help: "name of the node in the tailnet, and so the first part of the issuer's name",
+	}, {
+		flag: "port", arg: "PORT", vars: []string{"TSIDP_PORT"}, def: "443", set: number(&c.port, 1, 65535), tailnet: true,
+		help: "port of the HTTPS listener on the tailnet; any other than 443 is part of the issuer",
+	}, {
+		flag: "local-port", arg: "PORT", vars: []string{"TSIDP_LOCAL_PORT"}, def: "-1", set: number(&c.localPort, -1, 65535),
+		help: "also serve the public endpoints by plain HTTP on this port of the loopback addresses; 0 picks a free port, -1 is off; with -dev the port of everything, 9411 unless given",
+	}, {
+		flag: "authkey-file", arg: "FILE", vars: []string{"TSIDP_AUTHKEY_FILE", "TS_AUTHKEY_FILE"}, set: text(&c.authKeyFile), tailnet: true,
+		help: "file with the auth key that lets the node join; excludes TS_AUTHKEY and TS_AUTH_KEY",
+	}, {
+		flag: "advertise-tags", arg: "TAGS", vars: []string{"TSIDP_ADVERTISE_TAGS", "TS_ADVERTISE_TAGS"}, set: tags(&c.advertiseTags), tailnet: true,
+		help: "tags that the node asks for, separated by commas (tag:idp); needed to join with an OAuth client secret",
+	}, {
+		flag: "use-local-tailscaled", vars: []string{"TSIDP_USE_LOCAL_TAILSCALED"}, def: "false", set: boolean(&c.useLocalTailscaled), tailnet: true,
+		help: "use the tailscaled of this machine in place of a node of its own (not built yet)",
+	}, {
+		flag: "funnel", vars: []string{"TSIDP_USE_FUNNEL"}, def: "false", set: boolean(&c.funnel), tailnet: true,
+		help: "offer the public endpoints to the internet through Tailscale Funnel (not built yet)",
+	}, {
+		flag: "enable-sts", vars: []string{"TSIDP_ENABLE_STS"}, def: "false", set: boolean(&c.sts),
+		help: "enable token exchange, RFC 8693 (not built yet)",
+	}, {
+		flag: "email-verified", arg: "WHOSE", vars: []string{"TSIDP_EMAIL_VERIFIED"}, set: emailVerified(&c.emailVerified),
+		help: "whose addresses are asserted as verified: own:DOMAIN[,DOMAIN...], all or none; by default those of the tailnet's own domain",
+	}, {
+		flag: "no-response-iss", vars: []string{"TSIDP_NO_RESPONSE_ISS"}, def: "false", set: boolean(&c.omitResponseIssuer),
+		help: "leave the parameter iss (RFC 9207) out of authorization responses, for old clients that stumble over it",
+	}, {
+		flag: "log", arg: "LEVEL", vars: []string{"TSIDP_LOG"}, def: "info", set: level(&c.logLevel),
+		help: "least severe messages to log: debug, info, warn or error",
+	}, {
+		flag: "debug-all-requests", vars: []string{"TSIDP_DEBUG_ALL_REQUESTS"}, def: "false", set: boolean(&c.debugRequests),
+		help: "log all requests and responses, without their secrets; includes -log debug",
+	}, {
+		flag: "debug-tsnet", vars: []string{"TSIDP_DEBUG_TSNET"}, def: "false", set: boolean(&c.debugTsnet), tailnet: true,
+		help: "log what the tailnet node does",
+	}, {
+		flag: "version", def: "false", set: boolean(&c.version),
+		help: "print the version and exit",
+	}}
+}
+
+// tsnetVars returns the names of the variables that tsnet reads by itself.
+// TAILSCALE_USE_WIP_CODE, which earlier releases wanted, is not among them: it
+// may be set and does nothing.
+func tsnetVars() []string {
+	return []string{
+		"TS_AUTHKEY", "TS_AUTH_KEY", "TS_CLIENT_SECRET", "TS_CLIENT_ID",
+		"TS_ID_TOKEN", "TS_AUDIENCE", "TS_CONTROL_URL", "TSNET_FORCE_LOGIN",
+	}
+}
+
+// parseConfig reads the command line and the environment; an empty variable
+// counts as unset. It returns [flag.ErrHelp] if the help is asked for, and
+// otherwise an error that names the flag or variable at fault.
+func parseConfig(args []string, getenv func(string) string) (config, error) {
+	var c config
+	opts := options(&c)
+	given, err := parseFlags(opts, args)
+	if err != nil {
+		return config{}, err
+	}
+	if asked, _ := strconv.ParseBool(given["version"]); asked {
+		// A broken environment must not hide which version is broken.
+		return config{version: true}, nil
+	}
+	from := make(map[string]string) // flag → the flag or variable that set it
+	for _, o := range opts {
+		value, source := o.lookup(given, getenv)
+		if source != "" && c.dev && o.tailnet {
+			if source == "-"+o.flag {
+				return config{}, devConflict(o.flag)
+			}
+			c.ignored, value = append(c.ignored, source), o.def
+		}
+		if err := o.set(value); err != nil {
+			return config{}, fmt.Errorf("invalid value %q for %s: %w", value, cmp.Or(source, "-"+o.flag), err)
+		}
+		from[o.flag] = source
+	}
+	return c, c.check(from, getenv)
+}
+
+// parseFlags returns the texts of the flags in args, by their names.
+func parseFlags(opts []option, args []string) (map[string]string, error) {
+	given := make(map[string]string)
+	fs := flag.NewFlagSet("tsidp-server", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	for _, o := range opts {
+		keep := func(s string) error { given[o.flag] = s; return nil }
+		if o.arg == "" {
+			fs.BoolFunc(o.flag, o.help, keep)
+		} else {
+			fs.Func(o.flag, o.help, keep)
+		}
+	}
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q: options begin with a hyphen, and a boolean takes its value as -flag=false", fs.Arg(0))
+	}
+	return given, nil
+}
+
+// lookup returns the text for o and the flag or variable that it comes from,
+// which is empty for the default. A flag beats the variables.
+func (o option) lookup(given map[string]string, getenv func(string) string) (value, source string) {
+	if v, ok := given[o.flag]; ok {
+		return v, "-" + o.flag
+	}
+	for _, name := range o.vars {
+		if v := getenv(name); v != "" {
+			return v, name
+		}
+	}
+	return o.def, ""
+}
+
+func devConflict(name string) error {
+	if name == "port" {
+		return errors.New("-dev and -port exclude each other: the port of -dev is set by -local-port")
+	}
+	return fmt.Errorf("-dev and -%s exclude each other: -dev simulates a tailnet on this machine and joins none", name)
+}
+
+// check judges the options together. from names what has set them.
+func (c *config) check(from map[string]string, getenv func(string) string) error {
+	later := func(name, instead string) error {
+		return fmt.Errorf("%s is not built yet: it comes with a later release; %s", from[name], instead)
+	}
+	switch {
+	case c.useLocalTailscaled:
+		return later("use-local-tailscaled", "use tsnet mode (the default)")
+	case c.funnel:
+		return later("funnel", "leave it out and serve the tailnet only")
+	case c.sts:
+		return later("enable-sts", "leave it out to serve logins without token exchange")
+	}
+	for _, name := range tsnetVars() {
+		switch {
+		case getenv(name) == "":
+		case c.dev:
+			c.ignored = append(c.ignored, name)
+		case c.authKeyFile != "" && (name == "TS_AUTHKEY" || name == "TS_AUTH_KEY"):
+			return fmt.Errorf("%s and %s are both set: keep the one that holds the auth key", from["authkey-file"], name)
+		}
+	}
+	if c.dev && from["email-verified"] == "" {
+		c.emailVerified.Domains = []string{devDomain}
+	}
+	if c.debugRequests {
+		c.logLevel = min(c.logLevel, slog.LevelDebug)
+	}
+	return nil
+}
+
+// usage writes the help.
+func usage(w io.Writer) {
+	fmt.Fprint(w, `Tsidp-server is an OpenID Connect and OAuth 2.1 identity provider for a tailnet.
+
+	tsidp-server -dir DIR    join the tailnet as a node of its own and serve it
+	tsidp-server -dev        try it out on a simulated tailnet on this machine
+
+A flag beats the environment variables behind it; of these, the first that is
+set counts.
+
+`)
+	for _, o := range options(new(config)) {
+		fmt.Fprintf(w, "  %s\n\t%s\n", strings.TrimSpace("-"+o.flag+" "+o.arg), o.help)
+		if origin := o.origin(); origin != "" {
+			fmt.Fprintf(w, "\t[%s]\n", origin)
+		}
+	}
+	fmt.Fprintf(w, "\nThe tailnet node also reads %s.\n", strings.Join(tsnetVars(), ", "))
+}
+
+// origin tells the variables and the default of o.
+func (o option) origin() string {
+	var facts []string
+	if len(o.vars) > 0 {
+		facts = append(facts, strings.Join(o.vars, " or "))
+	}
+	if o.def != "" && o.arg != "" {
+		facts = append(facts, "default "+o.def)
+	}
+	return strings.Join(facts, ", ")
+}
+
+// The readers of options.
+
+func boolean(dst *bool) func(string) error {
+	return func(s string) (err error) {
+		if *dst, err = strconv.ParseBool(s); err != nil {
+			return errors.New("want true or false")
+		}
+		return nil
+	}
+}
+
+func number(dst *int, least, most int) func(string) error {
+	return func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("want a number from %d to %d", least, most)
+		}
+		*dst = n
+		return nil
+	}
+}
+
+func text(dst *string) func(string) error {
+	return func(s string) error { *dst = s; return nil }
+}
+
+func name(dst *string) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return errors.New("want a name")
+		}
+		*dst = s
+		return nil
+	}
+}
+
+func tags(dst *[]string) func(string) error {
+	return func(s string) error {
+		*dst = nil
+		if s == "" {
+			return nil
+		}
+		for t := range strings.SplitSeq(s, ",") {
+			t = strings.TrimSpace(t)
+			if err := tailcfg.CheckTag(t); err != nil {
+				return err
+			}
+			*dst = append(*dst, t)
+		}
+		return nil
+	}
+}
+
+func level(dst *slog.Level) func(string) error {
+	return func(s string) error {
+		switch strings.ToLower(s) {
+		case "debug":
+			*dst = slog.LevelDebug
+		case "info":
+			*dst = slog.LevelInfo
+		case "warn":
+			*dst = slog.LevelWarn
+		case "error":
+			*dst = slog.LevelError
+		default:
+			return errors.New("want debug, info, warn or error")
+		}
+		return nil
+	}
+}
+
+func emailVerified(dst *tsidp.EmailVerified) func(string) error {
+	return func(s string) (err error) {
+		*dst, err = tsidp.ParseEmailVerified(s)
+		return err
+	}
+}

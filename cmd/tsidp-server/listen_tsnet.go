@@ -1,0 +1,217 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/tailscale/tsidp"
+	"github.com/tailscale/tsidp/store/memory"
+	"tailscale.com/client/local"
+	"tailscale.com/hostinfo"
+	"tailscale.com/ipn/ipnstate"
+	"tailscale.com/tsnet"
+)
+
+// runTsnet serves the tailnet from a node of its own until ctx ends. The
+// control server is that of TS_CONTROL_URL, which tsnet reads by itself.
+func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) error {
+	log.Warn("clients, grants and keys are kept in memory and lost when the process ends, until the durable store arrives in a later release; -dir keeps the tailnet node only")
+	node, err := newNode(c, log)
+	if err != nil {
+		return err
+	}
+	if err := node.Start(); err != nil {
+		return fmt.Errorf("starting tailnet node: %w", err)
+	}
+	defer node.Close()
+	status, err := node.Up(ctx)
+	if ctx.Err() != nil {
+		return nil // asked to end while waiting for the login
+	}
+	if err != nil {
+		return fmt.Errorf("joining tailnet: %w", err)
+	}
+	return serveTsnet(ctx, c, log, stdout, node, status)
+}
+
+// newNode returns the node that c describes, not started.
+func newNode(c config, log *slog.Logger) (*tsnet.Server, error) {
+	key, err := readAuthKey(c.authKeyFile, log)
+	if err != nil {
+		return nil, err
+	}
+	hostinfo.SetApp("tsidp")
+	node := &tsnet.Server{
+		Dir:           c.dir,
+		Hostname:      c.hostname,
+		AuthKey:       key,
+		AdvertiseTags: c.advertiseTags,
+		UserLogf: func(format string, args ...any) {
+			m := fmt.Sprintf(format, args...)
+			if strings.Contains(m, "://") { // a person has to go there: the login
+				log.Warn(m)
+				return
+			}
+			log.Info(m)
+		},
+	}
+	if c.debugTsnet {
+		node.Logf = func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...), "component", "tsnet") }
+	}
+	return node, nil
+}
+
+// readAuthKey returns the auth key in the file at path, or none for an empty
+// path. A missing file is no error: after the first start the state directory
+// holds the login, and the key need not be around any more.
+func readAuthKey(path string, log *slog.Logger) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		log.Warn("auth key file does not exist; going on without, as the state may hold a login", "path", path)
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading auth key file: %w", err)
+	}
+	key := strings.TrimSpace(string(data))
+	if key == "" {
+		return "", fmt.Errorf("auth key file %s is empty", path)
+	}
+	return key, nil
+}
+
+// serveTsnet builds the provider of a node that is up and serves it.
+func serveTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer, node *tsnet.Server, status *ipnstate.Status) error {
+	issuer, err := tsnetIssuer(status, c.port)
+	if err != nil {
+		return err
+	}
+	tailnet, err := node.LocalClient()
+	if err != nil {
+		return fmt.Errorf("asking tailnet node: %w", err)
+	}
+	p, err := tsidp.New(tsidp.Config{
+		Issuer:             issuer,
+		Tailnet:            tailnet,
+		Store:              memory.New(),
+		EmailVerified:      c.emailVerified,
+		OmitResponseIssuer: c.omitResponseIssuer,
+		DebugRequests:      c.debugRequests,
+		Logger:             log,
+	})
+	if err != nil {
+		return fmt.Errorf("configuring provider: %w", err)
+	}
+	endpoints, err := tsnetEndpoints(c, log, node, tailnet, p, issuer)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, log, p, endpoints, func(context.Context) error {
+		_, err := fmt.Fprintf(stdout, "issuer: %s\n", issuer)
+		return err
+	})
+}
+
+// tsnetIssuer returns the issuer of a node with that status.
+func tsnetIssuer(status *ipnstate.Status, port int) (string, error) {
+	const where = "the DNS page of the admin console (https://login.tailscale.com/admin/dns)"
+	switch {
+	case status.Self == nil || status.CurrentTailnet == nil:
+		return "", errors.New("the tailnet node does not know its own name")
+	case !status.CurrentTailnet.MagicDNSEnabled:
+		return "", errors.New("MagicDNS is off in this tailnet, so the provider has no name: switch it on at " + where)
+	case len(status.CertDomains) == 0:
+		return "", errors.New("HTTPS certificates are off in this tailnet, so the provider cannot serve TLS: switch them on at " + where)
+	}
+	host := strings.TrimSuffix(status.Self.DNSName, ".")
+	if host == "" {
+		return "", errors.New("the tailnet node does not know its own name")
+	}
+	if port != 443 {
+		host = net.JoinHostPort(host, strconv.Itoa(port))
+	}
+	return "https://" + host, nil
+}
+
+// tsnetEndpoints opens all listeners: what each exposes is read here.
+func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, tailnet *local.Client, p *tsidp.Provider, issuer string) (_ []endpoint, err error) {
+	var endpoints []endpoint
+	defer func() {
+		if err != nil {
+			closeListeners(endpoints)
+		}
+	}()
+	ln, err := node.Listen("tcp", ":"+strconv.Itoa(c.port))
+	if err != nil {
+		return nil, fmt.Errorf("listening on the tailnet: %w", err)
+	}
+	ln = tls.NewListener(ln, &tls.Config{
+		GetCertificate: tailnet.GetCertificate,
+		NextProtos:     []string{"h2", "http/1.1"}, // ListenTLS of tsnet offers HTTP/1.1 only
+	})
+	endpoints = append(endpoints, endpoint{ln, p.Handler(), p.ConnContext})
+	if c.port == 443 {
+		ln, err := node.Listen("tcp", ":80")
+		if err != nil {
+			return nil, fmt.Errorf("listening on the tailnet: %w", err)
+		}
+		endpoints = append(endpoints, endpoint{ln, redirectTo(issuer), nil})
+	}
+	if c.localPort >= 0 {
+		lns, err := listenLoopback(c.localPort)
+		if err != nil {
+			return nil, err
+		}
+		for _, ln := range lns {
+			// Everybody on this machine reaches it, so nobody is known.
+			endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), nil})
+			log.Info("serving public endpoints by plain HTTP", "address", ln.Addr().String())
+		}
+	}
+	return endpoints, nil
+}
+
+func closeListeners(endpoints []endpoint) {
+	for _, e := range endpoints {
+		e.listener.Close()
+	}
+}
+
+// redirectTo leads browsers from plain HTTP to the same place at issuer, which
+// has no path. Other methods are refused: to redirect them would make clients
+// send their secrets in the clear each time, and nobody would notice.
+func redirectTo(issuer string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			http.Error(w, "this is plain HTTP: use "+issuer, http.StatusMisdirectedRequest)
+			return
+		}
+		w.Header().Set("Location", issuer+target(r.URL))
+		w.WriteHeader(http.StatusPermanentRedirect)
+	})
+}
+
+// target returns path and query of u as they go behind an origin. The path
+// begins with a slash, whatever the request line was.
+func target(u *url.URL) string {
+	t := url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
+	return "/" + strings.TrimPrefix(t.RequestURI(), "/")
+}

@@ -1,0 +1,173 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/tailscale/tsidp"
+	"golang.org/x/sync/errgroup"
+)
+
+// Exit codes of the process.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2 // the command line or the environment is at fault
+)
+
+// drainTimeout bounds how long open requests may take after the process has
+// been asked to end. Container runtimes send SIGKILL after 10 s by default, so
+// more would be a promise nobody keeps.
+const drainTimeout = 10 * time.Second
+
+// run is the whole process: it returns the exit code once everything has
+// ended. What programs read goes to stdout, everything else to stderr.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	c, err := parseConfig(args, getenv)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		usage(stdout)
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "tsidp-server: %v\nRun tsidp-server -help for the options.\n", err)
+		return exitUsage
+	case c.version:
+		fmt.Fprintln(stdout, version())
+		return exitOK
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	slog.SetDefault(log) // the engine below the provider logs there
+	start := runTsnet
+	if c.dev {
+		start = runDev
+	}
+	if err := start(ctx, c, log, stdout); err != nil {
+		log.Error("tsidp-server ends", "error", err)
+		return exitFailure
+	}
+	return exitOK
+}
+
+func version() string {
+	v := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return fmt.Sprintf("tsidp-server %s %s", v, runtime.Version())
+}
+
+// A provider is the part of [tsidp.Provider] that serve needs.
+type provider interface {
+	Run(context.Context) error
+	Ready() <-chan struct{}
+	Close() error
+}
+
+var _ provider = (*tsidp.Provider)(nil)
+
+// An endpoint is one listener and what it exposes.
+type endpoint struct {
+	listener    net.Listener
+	handler     http.Handler
+	connContext func(context.Context, net.Conn) context.Context // may be nil
+}
+
+// serve runs p behind the endpoints until ctx ends, which is a clean end, or
+// until the first of them fails. It calls ready once p answers requests. It
+// closes the listeners and p in every case.
+func serve(ctx context.Context, log *slog.Logger, p provider, endpoints []endpoint, ready func(context.Context) error) error {
+	// The provider outlives ctx: open requests need it until they are done.
+	providerCtx, stopProvider := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopProvider()
+	servers := newServers(endpoints, log)
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return runProvider(providerCtx, p) })
+	for i, s := range servers {
+		g.Go(func() error {
+			ln := endpoints[i].listener
+			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving %v: %w", ln.Addr(), err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		select {
+		case <-p.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+		if err := ready(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		drain(servers, log)
+		stopProvider()
+		return nil
+	})
+	return errors.Join(g.Wait(), p.Close())
+}
+
+// runProvider runs p until ctx ends. To end before is a failure.
+func runProvider(ctx context.Context, p provider) error {
+	err := p.Run(ctx)
+	switch {
+	case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
+		return nil
+	case err == nil:
+		return errors.New("the provider ended by itself")
+	}
+	return fmt.Errorf("running provider: %w", err)
+}
+
+func newServers(endpoints []endpoint, log *slog.Logger) []*http.Server {
+	var servers []*http.Server
+	for _, e := range endpoints {
+		servers = append(servers, &http.Server{
+			Handler:           e.handler,
+			ConnContext:       e.connContext,
+			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       30 * time.Second,
+			WriteTimeout:      60 * time.Second,
+			IdleTimeout:       120 * time.Second,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		})
+	}
+	return servers
+}
+
+// drain stops accepting and waits for open requests; those that take longer
+// than drainTimeout are cut off.
+func drain(servers []*http.Server, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	var g errgroup.Group
+	for _, s := range servers {
+		g.Go(func() error {
+			if err := s.Shutdown(ctx); err != nil {
+				log.Warn("cutting off open requests", "error", err)
+				return s.Close()
+			}
+			return nil
+		})
+	}
+	// An error here is that of closing a listener that is given up anyway.
+	_ = g.Wait()
+}
