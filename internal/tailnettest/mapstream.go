@@ -223,8 +223,9 @@ func (tn *Tailnet) roundTrip(ctx context.Context, w testcontrol.MapStreamWriter,
 	answers := make(chan []byte, 1)
 	token := rand.Text()
 	tn.control.C2NResponses.Store(token, func(resp *http.Response) {
-		answer, _ := io.ReadAll(resp.Body) // cut short, it will not decode
-		answers <- answer
+		if answer, err := io.ReadAll(resp.Body); err == nil {
+			answers <- answer
+		}
 	})
 	defer tn.control.C2NResponses.Delete(token)
 	err = w.SendMapMessage(&tailcfg.MapResponse{

@@ -142,7 +142,7 @@ func Allow(src, dst string, rules ...string) Grant {
 
 // Update edits the policy. When it returns, every node that is connected to control
 // acts by the result, nodes of other processes included: the next WhoIs tells it.
-// A node that does not answer within 30 seconds fails the test.
+// A node that does not answer within a minute fails the test.
 //
 // The function f must not keep the State, nor call methods of tn.
 func (tn *Tailnet) Update(f func(*State)) {

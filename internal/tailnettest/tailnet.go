@@ -24,7 +24,7 @@ import (
 
 // patience bounds every wait of this package. It is far above what a loaded
 // machine with the race detector needs, so reaching it is always a bug.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // hostPrepared guards prepareHost. It is the only package-level state here,
 // because what it guards is state of the whole process in tailscale.com: the
@@ -74,7 +74,7 @@ type Tailnet struct {
 	ca       *authority
 
 	mu         sync.Mutex
-	changed    chan struct{}              // closed and replaced whenever a field below changes
+	changed    chan struct{}              // closed and replaced whenever what is below changes
 	state      State                      // the policy
 	generation uint64                     // counts everything that a netmap shows
 	awaited    uint64                     // the newest generation somebody waits for
@@ -91,7 +91,7 @@ type Option func(*Tailnet)
 // see a refusal, change [tsnet.Server.AuthKey] and call [tsnet.Server.Up].
 //
 // Control asks for the key at every registration, even of a node that it
-// knows already, so a restarted node needs it again.
+// knows already, so a restarted node has to present it again.
 func WithAuthKey(authKey string) Option {
 	return func(tn *Tailnet) { tn.authKey = authKey }
 }
@@ -197,14 +197,14 @@ func (tn *Tailnet) Env() []string {
 // Nodes stay connected to each other and keep the netmap they have.
 func (tn *Tailnet) CutControl() { tn.listener.cut() }
 
-// RestoreControl undoes [Tailnet.CutControl]. Nodes retry at growing intervals,
-// so it takes seconds until all are back: [Tailnet.AwaitReady] with their host names.
+// RestoreControl undoes [Tailnet.CutControl]. Nodes retry at growing intervals of up
+// to 30 seconds. To wait for them, call [Tailnet.AwaitReady] with their host names.
 func (tn *Tailnet) RestoreControl() { tn.listener.restore() }
 
 // AwaitReady waits until every connected node can reach every other one, and
 // until the nodes with the given host names are among them. It fails the test
-// when that takes too long. [Node.Up] calls it; call it for a node of another
-// process, which otherwise may lose its first seconds to a lost handshake.
+// when that takes more than a minute. [Node.Up] calls it; call it for a node of
+// another process, to which the first request could otherwise take 5 seconds.
 func (tn *Tailnet) AwaitReady(t testing.TB, hosts ...string) {
 	t.Helper()
 	timeout := time.NewTimer(patience)
@@ -251,6 +251,6 @@ func (tn *Tailnet) unready(hosts []string) string {
 	if len(waiting) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("not connected to control, or expired: %v",
+	return fmt.Sprintf("not connected to control, or expired or deleted: %v",
 		slices.Sorted(maps.Keys(waiting)))
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -230,7 +231,7 @@ func (h *harness) saltName(s [32]byte) string {
 	defer h.mu.Unlock()
 	for _, name := range h.hashes {
 		if s == salt(name) {
-			return "that of " + name
+			return fmt.Sprintf("that of %q", name)
 		}
 	}
 	return "unknown"

@@ -1,0 +1,225 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tailscale/tsidp/internal/tailnettest"
+)
+
+// buildServer compiles the program once, as a user would: nothing in it knows
+// of tests.
+var buildServer = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tsidp-server")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "tsidp-server")
+	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// A process is a running tsidp-server.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+	stderr *bytes.Buffer
+}
+
+// startServer starts the program with the given environment.
+func startServer(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	bin, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, cmd: exec.Command(bin, args...), stderr: new(bytes.Buffer)}
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
+	p.cmd.Stderr = p.stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stdout = bufio.NewReader(out)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.cmd.Process.Kill() })
+	return p
+}
+
+// line reads the next line of standard output.
+func (p *process) line() string {
+	p.t.Helper()
+	s, err := p.stdout.ReadString('\n')
+	if err != nil {
+		p.cmd.Process.Kill()
+		p.cmd.Wait()
+		p.t.Fatalf("reading output: %v\n%s", err, p.stderr)
+	}
+	return strings.TrimSpace(s)
+}
+
+// end sends sig and returns the exit code.
+func (p *process) end(sig os.Signal) int {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		p.t.Fatal(err)
+	}
+	io.Copy(io.Discard, p.stdout)
+	p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// TestTailnet runs the real program on a real tailnet: it joins through
+// tsnet, listens with TLS on 443 and leaves cleanly.
+func TestTailnet(t *testing.T) {
+	t.Parallel()
+	tn := tailnettest.Start(t)
+	tn.Expect("idp", tailnettest.Tagged("tag:tsidp"))
+	tn.SetGrants(tailnettest.Allow("root@example.com", "idp", `{"allow_admin_ui": true}`))
+	dir := t.TempDir()
+	fqdn := tn.FQDN("idp")
+	tn.CertFiles(t, dir, fqdn)
+
+	p := startServer(t, tn.Env(), "-dir", dir)
+	if got, want := p.line(), "issuer: https://"+fqdn; got != want {
+		t.Fatalf("printed %q, want %q", got, want)
+	}
+	desk := tn.Node(t, "desk", tailnettest.User("root@example.com")).Up(t)
+	tn.AwaitReady(t, "idp")
+	client := desk.HTTPClient()
+	transport := client.Transport.(*http.Transport).Clone()
+	transport.ForceAttemptHTTP2 = true // a dialer of its own switches it off
+	client.Transport = transport
+	client.Timeout = 30 * time.Second
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+	var meta struct {
+		Issuer string `json:"issuer"`
+	}
+	res := getJSON(t, client, "https://"+fqdn+"/.well-known/openid-configuration", &meta)
+	if meta.Issuer != "https://"+fqdn || res.ProtoMajor != 2 {
+		t.Errorf("issuer %q over HTTP/%d, want https://%s over HTTP/2", meta.Issuer, res.ProtoMajor, fqdn)
+	}
+	if res := getJSON(t, client, "https://"+fqdn+"/api/v1/clients", nil); res.StatusCode != http.StatusOK {
+		t.Errorf("an administrator gets %s from the API", res.Status)
+	}
+	res, err := client.Get("http://idp/authorize?a=b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if loc := res.Header.Get("Location"); res.StatusCode != http.StatusPermanentRedirect || loc != "https://"+fqdn+"/authorize?a=b" {
+		t.Errorf("plain HTTP: %s to %q", res.Status, loc)
+	}
+
+	if code := p.end(syscall.SIGTERM); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM\n%s", code, p.stderr)
+	}
+	if !strings.Contains(p.stderr.String(), "kept in memory") {
+		t.Errorf("the start does not say what is kept:\n%s", p.stderr)
+	}
+}
+
+// TestTailnetLoopback: the loopback port has the public routes and the
+// issuer of the tailnet.
+func TestTailnetLoopback(t *testing.T) {
+	t.Parallel()
+	tn := tailnettest.Start(t)
+	tn.Expect("auth", tailnettest.Tagged("tag:tsidp"))
+	dir := t.TempDir()
+	tn.CertFiles(t, dir, tn.FQDN("auth"))
+	lns, err := listenLoopback(0) // a free port; the program takes it over
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := portOf(lns[0])
+	for _, ln := range lns {
+		ln.Close()
+	}
+	p := startServer(t, append(tn.Env(), "TS_HOSTNAME=auth", fmt.Sprintf("TSIDP_LOCAL_PORT=%d", port)), "-dir", dir, "-port", "8443")
+	issuer := fmt.Sprintf("https://%s:8443", tn.FQDN("auth"))
+	if got := p.line(); got != "issuer: "+issuer {
+		t.Fatalf("printed %q, want issuer %s", got, issuer)
+	}
+	base := fmt.Sprintf("http://127.0.0.1:%d", port)
+	var meta struct {
+		Issuer string `json:"issuer"`
+	}
+	getJSON(t, http.DefaultClient, base+"/.well-known/openid-configuration", &meta)
+	if meta.Issuer != issuer {
+		t.Errorf("issuer %q, want %q", meta.Issuer, issuer)
+	}
+	for path, want := range map[string]int{"/.well-known/jwks.json": 200, "/healthz": 200, "/authorize": 403, "/api/v1/clients": 404, "/": 404} {
+		if res := getJSON(t, http.DefaultClient, base+path, nil); res.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, res.Status, want)
+		}
+	}
+	if code := p.end(os.Interrupt); code != 0 {
+		t.Fatalf("exit code %d after SIGINT\n%s", code, p.stderr)
+	}
+}
+
+// TestTailnetRefused: a wrong auth key ends the program with an error that
+// names it, and no key in it.
+func TestTailnetRefused(t *testing.T) {
+	t.Parallel()
+	tn := tailnettest.Start(t, tailnettest.WithAuthKey("tskey-auth-right"))
+	var env []string
+	for _, e := range tn.Env() {
+		if !strings.HasPrefix(e, "TS_AUTHKEY=") {
+			env = append(env, e)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("tskey-auth-wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startServer(t, env, "-dir", t.TempDir(), "-authkey-file", file)
+	io.Copy(io.Discard, p.stdout)
+	p.cmd.Wait()
+	log := p.stderr.String()
+	if p.cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(log, "joining tailnet") || strings.Contains(log, "tskey-auth-wrong") {
+		t.Errorf("exit code %d\n%s", p.cmd.ProcessState.ExitCode(), log)
+	}
+}
+
+// getJSON sends a GET and, if v is not nil, decodes the answer.
+func getJSON(t *testing.T, c *http.Client, url string, v any) *http.Response {
+	t.Helper()
+	res, err := c.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v != nil {
+		if err := json.Unmarshal(body, v); err != nil {
+			t.Fatalf("%s: %v in %s", url, err, body)
+		}
+	}
+	return res
+}
