@@ -31,15 +31,9 @@ func (c *client) view() admin.Client {
 
 // Clients returns one page of clients.
 func (b *backend) Clients(ctx context.Context, after string, limit int) (admin.ClientPage, error) {
-	q := store.Query{Kind: kindClient, After: after, Limit: limit, Now: b.p.now()}
-	page, err := b.p.store.List(ctx, q)
-	if err != nil && after != "" {
-		// Stores have no sentinel for an After that they never gave. Where it
-		// is the fault, they answer without it.
-		q.After = ""
-		if _, other := b.p.store.List(ctx, q); other == nil {
-			return admin.ClientPage{}, fail(codeInvalidRequest, "after: must be the next of an earlier page")
-		}
+	page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, After: after, Limit: limit, Now: b.p.now()})
+	if errors.Is(err, store.ErrPage) {
+		return admin.ClientPage{}, fail(codeInvalidRequest, "after: must be the next of an earlier page")
 	}
 	if err != nil {
 		return admin.ClientPage{}, storeError(err)

@@ -66,6 +66,8 @@ var (
 	// ErrReuse says that a rotated refresh token was presented outside its
 	// grace period, or after its successor had been used. The grant is dead.
 	ErrReuse = errors.New("refresh token reused")
+	// ErrPage says that Query.After is no Next that List could have returned.
+	ErrPage = errors.New("not a page token")
 )
 
 // A Kind names a class of records. The provider chooses kinds; a backend
@@ -78,10 +80,10 @@ const KindGrant Kind = "grant"
 
 // Limits that every backend enforces by returning an error.
 const (
-	MaxIDLen    = 2048    // bytes of Record.ID, and of an id of UseOnce
+	MaxIDLen    = 1024    // bytes of Record.ID, and of an id of UseOnce
 	MaxDataLen  = 1 << 20 // bytes of Record.Data
 	MaxIndexes  = 6       // entries of Record.Index, and of Selector.Index
-	MaxIndexLen = 2048    // bytes of one index name or value
+	MaxIndexLen = 1024    // bytes of one index name or value
 	MaxPage     = 1000    // records in one answer of List
 )
 
@@ -203,8 +205,8 @@ type Query struct {
 	// else is an error.
 	Limit int
 	// After is the Next of the previous page of the same query; empty for
-	// the first one. What was never a Next is an error, or a place in the
-	// order where a backend cannot tell.
+	// the first one. What was never a Next is ErrPage, or a place in
+	// the order where a backend cannot tell.
 	After string
 	Now   time.Time
 }

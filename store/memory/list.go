@@ -170,18 +170,18 @@ func (c cursor) String() string {
 func parseCursor(s string) (cursor, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil {
-		return cursor{}, fmt.Errorf("reading page token: %w", err)
+		return cursor{}, fmt.Errorf("reading page token: %w: %w", store.ErrPage, err)
 	}
 	if len(b) < 2 {
-		return cursor{}, errors.New("reading page token: too short")
+		return cursor{}, fmt.Errorf("reading page token: %w: too short", store.ErrPage)
 	}
 	n, rest := int(binary.BigEndian.Uint16(b)), string(b[2:])
 	if n > len(rest) {
-		return cursor{}, errors.New("reading page token: too short")
+		return cursor{}, fmt.Errorf("reading page token: %w: too short", store.ErrPage)
 	}
 	c := cursor{rest[:n], rest[n:]}
 	if c.String() != s { // the decoder overlooks line ends
-		return cursor{}, errors.New("reading page token: stray characters")
+		return cursor{}, fmt.Errorf("reading page token: %w: stray characters", store.ErrPage)
 	}
 	return c, nil
 }
