@@ -41,7 +41,7 @@
 // rather than break. Ask WhoIs per request; give clients a timeout.
 //
 // On a connection through Funnel, WhoIs(RemoteAddr) succeeds: it names the relay.
-// Look for an [ipn.FunnelConn] below the TLS connection first.
+// Look for an [tailscale.com/ipn.FunnelConn] below the TLS connection first.
 //
 // WhoIs returns the capabilities with their JSON indented. Compare values or compact
 // text.
@@ -64,6 +64,9 @@
 //
 // Each running node costs some 35 MB and 50 goroutines, and 0.1 seconds to start;
 // with the race detector, several times that.
+//
+// A node finds the attribute "tailnettest/generation" in its own CapMap: by it
+// [Tailnet.Update] sees which netmap the node has.
 //
 // All traffic goes through the relay, never on a direct path, so that a node can
 // be killed and started again without a pause.

@@ -21,7 +21,7 @@ import (
 
 // FunnelClient returns a client of the public internet at the address src: its
 // connections reach nodes through n, which must be a [FunnelRelay], and become
-// [ipn.FunnelConn] there. The node asked must listen with Funnel and have
+// [tailscale.com/ipn.FunnelConn] there. The node asked must listen with Funnel and have
 // [FunnelCaps]. The client trusts [Tailnet.CA] only, and keeps no connections.
 func (n *Node) FunnelClient(src netip.AddrPort) *http.Client {
 	return &http.Client{Transport: &http.Transport{

@@ -140,8 +140,8 @@ func (s *netmapSender) send(resp *tailcfg.MapResponse) error {
 	for _, p := range resp.Peers {
 		peers = append(peers, p.ID)
 	}
-	// "If Peers is non-empty": an empty list means that nothing changed. That
-	// the last peer went has to be said in another way.
+	// "Peers, if non-empty, is the complete list of peers" (tailcfg.MapResponse):
+	// that the last one went has to be said in another way.
 	if len(peers) == 0 {
 		resp.PeersRemoved = s.peers
 	}

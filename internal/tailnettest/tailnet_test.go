@@ -385,10 +385,14 @@ func TestHostNameIsFreeAgain(t *testing.T) {
 			whois(t, idp, laptop.IP())
 		})
 	}
-	tn.Update(func(*tailnettest.State) {}) // the second departure is known now
+	// A machine that joins under a name that is in use takes the name.
+	addrs = append(addrs, tn.AddFake("nas", tailnettest.User("alice@example.com")))
+	if got := whois(t, idp, tn.AddFake("nas", tailnettest.User("bob@example.com"))); got.UserProfile.LoginName != "bob@example.com" {
+		t.Errorf("owner of the second machine = %q", got.UserProfile.LoginName)
+	}
 	for _, addr := range addrs {
 		if who, err := idp.LocalClient().WhoIs(t.Context(), addr.String()); !errors.Is(err, local.ErrPeerNotFound) {
-			t.Errorf("WhoIs(%v) = %v, %v after the node was closed; want ErrPeerNotFound", addr, who, err)
+			t.Errorf("WhoIs(%v) = %v, %v after the node has left; want ErrPeerNotFound", addr, who, err)
 		}
 	}
 }
