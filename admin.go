@@ -71,17 +71,6 @@ func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Ti
 	if err != nil {
 		return admin.Client{}, err
 	}
-	// Before anything changes: the grants of a client that exists are not an
-	// earlier client's.
-	if _, err := b.p.clientByID(ctx, c.ID); err == nil {
-		return admin.Client{}, errClientExists(c.ID)
-	} else if !errors.Is(err, store.ErrNotFound) {
-		return admin.Client{}, storeError(err)
-	}
-	// Grants of an earlier client with the same id must not wake up.
-	if err := b.revokeClient(ctx, c.ID, nil); err != nil {
-		return admin.Client{}, err
-	}
 	if err := b.p.createClient(ctx, c); err != nil {
 		return admin.Client{}, err
 	}

@@ -39,6 +39,8 @@ type userClaims struct {
 	Name              string `json:"name,omitempty"`
 	PreferredUsername string `json:"preferred_username,omitempty"`
 	Picture           string `json:"picture,omitempty"`
+	// Username is for imported clients only.
+	Username string `json:"username,omitempty"`
 	// Groups is always an array when its scope was asked for: applications
 	// that mirror memberships must be able to remove the last one.
 	Groups *[]string `json:"groups,omitempty"`

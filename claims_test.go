@@ -184,7 +184,7 @@ func TestPreferredUsernamesDiffer(t *testing.T) {
 		domain := pick("example.com", "Example.com", "example.org", "gmail.com", "github", "passkey", "")
 		return &identity{userID: id, login: local + pick("@", "@", "@", "") + domain, external: rnd.IntN(4) == 0}
 	}
-	for range 100_000 {
+	for range 30_000 {
 		n := newNaming(EmailVerified{}, pick("example.com", "alice@gmail.com", "alice@github", "", "acme"))
 		if rnd.IntN(3) == 0 {
 			n = newNaming(EmailVerified{Domains: []string{"example.org", "example.com"}}, "example.com")
@@ -472,7 +472,7 @@ func TestClaimsOfLeanIDToken(t *testing.T) {
 }
 
 // TestClaimNames: what the metadata promise is what ID tokens have members
-// for.
+// for, but for those of imported clients.
 func TestClaimNames(t *testing.T) {
 	var want []string
 	var walk func(reflect.Type)
@@ -483,7 +483,9 @@ func TestClaimNames(t *testing.T) {
 				continue
 			}
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			want = append(want, name)
+			if name != "azp" && name != "username" {
+				want = append(want, name)
+			}
 		}
 	}
 	walk(reflect.TypeFor[idTokenClaims]())

@@ -40,6 +40,13 @@ type client struct {
 	Origin    string         `json:"origin"`
 	CreatedAt time.Time      `json:"created_at"`
 
+	// Imported marks clients of an earlier version, which keep what they rely
+	// on: see import.go. Notes are what the import had to say about one;
+	// LegacyRedirectURIs are those that nobody could register today.
+	Imported           bool     `json:"imported,omitempty"`
+	Notes              []string `json:"notes,omitempty"`
+	LegacyRedirectURIs []string `json:"legacy_redirect_uris,omitempty"`
+
 	version int64 // of the store's record
 }
 
@@ -93,6 +100,15 @@ func (c *client) displayName() string {
 		return c.Name
 	}
 	return c.ID
+}
+
+// trustedName is the name by which rules may open the client. A client that
+// registered itself has chosen its name, perhaps that of another.
+func (c *client) trustedName() string {
+	if c.Origin != originAdministrator {
+		return ""
+	}
+	return c.Name
 }
 
 func (c *client) allowsGrantType(t string) bool { return slices.Contains(c.GrantTypes, t) }
@@ -304,7 +320,7 @@ func (c *client) validateLifetimes() error {
 
 // warnings are shown to the administrator who made the client.
 func (c *client) warnings() []string {
-	var w []string
+	w := slices.Clone(c.Notes)
 	for _, uri := range c.RedirectURIs {
 		if oauth.InsecureRedirect(uri) {
 			w = append(w, fmt.Sprintf("redirect_uris: %s sends authorization codes in clear text; use https where the application can", uri))
@@ -352,10 +368,6 @@ func decodeClient(rec store.Record) (*client, error) {
 	return c, nil
 }
 
-func errClientExists(id string) *protocolError {
-	return fail(codeConflict, "client_id: there is a client %q already", id)
-}
-
 // createClient stores a new client.
 func (p *Provider) createClient(ctx context.Context, c *client) error {
 	data, err := json.Marshal(c)
@@ -367,7 +379,7 @@ func (p *Provider) createClient(ctx context.Context, c *client) error {
 	c.version, err = p.store.Put(ctx, rec, now)
 	switch {
 	case errors.Is(err, store.ErrConflict):
-		return errClientExists(c.ID)
+		return fail(codeConflict, "client_id: there is a client %q already", c.ID)
 	case err != nil:
 		return storeError(err)
 	}

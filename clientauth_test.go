@@ -204,6 +204,11 @@ func TestSeveralSecrets(t *testing.T) {
 func TestC12ClientGone(t *testing.T) {
 	f := newFixture(t)
 	pub, web, other := f.loginPub(ada), f.login(ada), f.loginPub(gus)
+	f.allow(adm, resourceRule(testResource), `{"allow_admin_ui":true}`)
+	resource := f.login(adm, "resource", testResource)
+	if in := f.introspect("rs", resource.AccessToken); in["active"] != true {
+		t.Errorf("introspection by the resource server: %v", in)
+	}
 	codePub, codeWeb := f.code(ada, forPub()...), f.code(ada)
 	f.clock.advance(time.Second)
 	f.deleteClient("web")
@@ -218,6 +223,8 @@ func TestC12ClientGone(t *testing.T) {
 	for _, token := range []string{pub.AccessToken, web.AccessToken} {
 		f.userinfo(token).wantChallenge(401, `error="invalid_token"`)
 	}
+
+	f.wantInactive("rs", resource.AccessToken)
 
 	// A new client with the old name inherits nothing.
 	f.clock.advance(time.Second)

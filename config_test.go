@@ -273,7 +273,7 @@ func TestConfigIsNotShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.AccessToken, hosts[0], domains[0] = time.Hour, "evil.example", "evil.example"
-	if c := p.claimsFor(&identity{login: "eve@evil.example"}, []string{scopeEmail}); c.EmailVerified != nil {
+	if c := p.claimsFor(&client{}, &identity{login: "eve@evil.example"}, []string{scopeEmail}); c.EmailVerified != nil {
 		t.Error("the verified domains follow the caller's")
 	}
 	if p.life.AccessToken != time.Minute || p.ownHost("evil.example") || !p.ownHost("localhost:9411") {

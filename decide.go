@@ -173,14 +173,14 @@ func mayUseClient(q question) *refusal {
 			message: fmt.Sprintf("The application %s is disabled. An administrator of the identity provider can enable it again.", c.displayName()),
 		}
 	}
-	if who.external && !who.rules.namesStranger(who.login, c.ID, c.Name) {
+	if who.external && !who.rules.namesStranger(who.login, c.ID, c.trustedName()) {
 		r := &refusal{
 			code: refusalCode(q.action), reason: reasonExternal,
 			message: fmt.Sprintf("%s belongs to another tailnet. Users of other tailnets may use the application %s only if a rule names them or it.", who.principal(), c.displayName()),
 		}
 		return r.withGrant(&who, map[string]any{"clients": []string{c.ID}})
 	}
-	if c.Access == accessGranted && !who.rules.opensClient(c.ID, c.Name) {
+	if c.Access == accessGranted && !who.rules.opensClient(c.ID, c.trustedName()) {
 		r := &refusal{
 			code: refusalCode(q.action), reason: reasonClient,
 			message: fmt.Sprintf("The application %s is open only to those whose rules list it; those of %s do not.", c.displayName(), who.principal()),

@@ -55,7 +55,7 @@ func machine(t testing.TB, ruleTexts ...string) identity {
 }
 
 func grafana(change ...func(*client)) *client {
-	c := &client{ClientMetadata: admin.ClientMetadata{ID: "c0ffee", Name: "Grafana", Access: accessTailnet}}
+	c := &client{ClientMetadata: admin.ClientMetadata{ID: "c0ffee", Name: "Grafana", Access: accessTailnet}, Origin: originAdministrator}
 	for _, f := range change {
 		f(c)
 	}
@@ -613,4 +613,16 @@ func TestRefusalPage(t *testing.T) {
 		t.Errorf("page for a machine:\n%s", body)
 	}
 	f.authorize(ci, "prompt", "none").redirectError("access_denied")
+}
+
+// TestNamesOfSelfRegistered: a rule that opens "Grafana" means the one that
+// an administrator made, not whoever calls itself so.
+func TestNamesOfSelfRegistered(t *testing.T) {
+	who := identity{userID: 1, login: "ada@example.com", node: "n1", rules: rules{{clients: []string{"Grafana"}}}}
+	for origin, allowed := range map[string]bool{originAdministrator: true, originRegistered: false} {
+		c := &client{ClientMetadata: admin.ClientMetadata{ID: "x", Name: "Grafana", Access: accessGranted}, Origin: origin}
+		if _, no := decide(question{action: actAuthorize, who: who, client: c}); (no == nil) != allowed {
+			t.Errorf("client of origin %q: refusal %+v, want allowed: %t", origin, no, allowed)
+		}
+	}
 }

@@ -48,6 +48,7 @@ const (
 	pathIntrospect = "/introspect"
 	pathHealth     = "/healthz"
 	pathClients    = "/api/v1/clients"
+	pathKeys       = "/api/v1/keys"
 
 	wellKnownOpenID = "/.well-known/openid-configuration"
 	wellKnownOAuth  = "/.well-known/oauth-authorization-server"

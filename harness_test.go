@@ -206,7 +206,7 @@ func newFixture(t testing.TB, configure ...func(*Config)) *fixture {
 		c(&cfg)
 	}
 	var err error
-	if cfg.Store == f.store && cfg.Issuer == testIssuer && !cfg.Development {
+	if cfg.Store == f.store && cfg.Issuer == testIssuer && !cfg.Development && cfg.ImportDir == "" {
 		if _, err := cfg.Store.SwapKeys(context.Background(), 0, sharedKeys()); err != nil {
 			t.Fatal(err)
 		}

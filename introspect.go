@@ -55,7 +55,7 @@ func (p *Provider) introspect(r *http.Request, c *client, token string) (*oidc.I
 }
 
 func (p *Provider) introspectAccessToken(r *http.Request, c *client, token string) (*oidc.IntrospectionResponse, error) {
-	t, err := p.parseAccessToken(token)
+	t, err := p.parseAccessToken(r.Context(), token)
 	if err != nil {
 		return nil, err
 	}

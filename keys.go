@@ -36,9 +36,14 @@ type keyDocument struct {
 type storedKey struct {
 	ID  string `json:"kid"`
 	Alg string `json:"alg"` // RS256, ES256, EdDSA, or algSeal
-	// Key is PKCS #8 for signing keys, 32 bytes for sealing keys.
-	Key       []byte    `json:"key"`
+	// Key is PKCS #8 for signing keys, 32 bytes for sealing keys. With a key
+	// encryption key, the store has it in Sealed instead.
+	Key       []byte    `json:"key,omitempty"`
+	Sealed    string    `json:"sealed,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
+	// UsableAt is when the key begins to sign or seal; until then it is only
+	// published. The newest usable key of an algorithm is the current one.
+	UsableAt time.Time `json:"usable_at"`
 }
 
 // algSeal marks the keys of internal/jwt's Sealer.
@@ -47,11 +52,13 @@ const algSeal = "seal"
 // A keyring is what the keys of one document can do. It is immutable.
 type keyring struct {
 	version int64
-	signers map[string]*jwt.Signer // by algorithm: the newest key of each
+	signers map[string]*jwt.Signer // by algorithm: the current key of each
 	public  map[string]jwt.PublicKey
 	sealer  *jwt.Sealer
 	jwks    document
 	all     []jwt.PublicKey
+	// changesAt is when the next key becomes current; zero if none will.
+	changesAt time.Time
 }
 
 // lookup finds a verification key for jwt.Verify.
@@ -60,17 +67,25 @@ func (k *keyring) lookup(kid string) (jwt.PublicKey, bool) {
 	return key, ok
 }
 
-// newKeyring prepares the keys of doc.
-func newKeyring(doc keyDocument, version int64) (*keyring, error) {
+// newKeyring prepares the keys of doc for use from now on.
+func newKeyring(doc keyDocument, version int64, now time.Time) (*keyring, error) {
 	k := &keyring{version: version, signers: make(map[string]*jwt.Signer), public: make(map[string]jwt.PublicKey)}
-	var seals []jwt.SealKey
-	for _, sk := range slices.Backward(doc.Keys) { // newest first
+	var seals, laterSeals []jwt.SealKey
+	for _, sk := range slices.Backward(doc.byUse()) { // newest first
+		usable := !sk.UsableAt.After(now)
+		if !usable && (k.changesAt.IsZero() || sk.UsableAt.Before(k.changesAt)) {
+			k.changesAt = sk.UsableAt
+		}
 		if sk.Alg == algSeal {
 			seal, err := sealKey(sk)
 			if err != nil {
 				return nil, err
 			}
-			seals = append(seals, seal)
+			if usable {
+				seals = append(seals, seal)
+			} else {
+				laterSeals = append(laterSeals, seal) // another instance's clock may be ahead
+			}
 			continue
 		}
 		private, err := jwt.ParsePrivateKey(sk.Alg, sk.Key)
@@ -81,14 +96,14 @@ func newKeyring(doc keyDocument, version int64) (*keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading key %s: %w", sk.ID, err)
 		}
-		if k.signers[sk.Alg] == nil {
+		if usable && k.signers[sk.Alg] == nil {
 			k.signers[sk.Alg] = signer
 		}
 		k.public[sk.ID] = signer.Public()
 		k.all = append(k.all, signer.Public())
 	}
 	var err error
-	if k.sealer, err = jwt.NewSealer(doc.Issuer, seals...); err != nil {
+	if k.sealer, err = jwt.NewSealer(doc.Issuer, append(seals, laterSeals...)...); err != nil {
 		return nil, fmt.Errorf("reading sealing keys: %w", err)
 	}
 	body, err := jwt.JWKS(k.all)
@@ -112,7 +127,7 @@ func sealKey(sk storedKey) (jwt.SealKey, error) {
 
 // newStoredKey generates a key.
 func newStoredKey(alg string, now time.Time) (storedKey, error) {
-	sk := storedKey{ID: rand.Text()[:16], Alg: alg, CreatedAt: now}
+	sk := storedKey{ID: rand.Text()[:16], Alg: alg, CreatedAt: now, UsableAt: now}
 	if alg == algSeal {
 		sk.Key = make([]byte, 32)
 		rand.Read(sk.Key)
@@ -126,28 +141,30 @@ func newStoredKey(alg string, now time.Time) (storedKey, error) {
 	return sk, err
 }
 
-// loadKeys reads the key set, and makes the keys that are missing among
-// algs. Several processes may do so at once: one wins, the others follow.
-func (p *Provider) loadKeys(ctx context.Context, algs ...string) (*keyring, error) {
+// updateKeys reads the key set, lets update change it, and writes it back if
+// it did. Several processes may do so at once: one wins, the others start over
+// from what it wrote.
+func (p *Provider) updateKeys(ctx context.Context, update func(doc *keyDocument, now time.Time) (changed bool, err error)) (*keyring, error) {
 	for {
 		set, err := p.store.Keys(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("reading keys: %w", err)
 		}
-		doc, err := p.keyDocument(set)
+		doc, rewrite, err := p.keyDocument(set)
 		if err != nil {
 			return nil, err
 		}
-		changed, err := doc.add(algs, p.now())
+		now := p.now()
+		changed, err := update(&doc, now)
 		if err != nil {
 			return nil, err
 		}
 		// Before anything is written: what cannot be read is not replaced.
-		ring, err := newKeyring(doc, set.Version)
-		if err != nil || !changed {
+		ring, err := newKeyring(doc, set.Version, now)
+		if err != nil || !changed && !rewrite {
 			return ring, err
 		}
-		data, err := json.Marshal(doc)
+		data, err := p.marshalKeys(doc)
 		if err != nil {
 			return nil, fmt.Errorf("writing keys: %w", err)
 		}
@@ -162,19 +179,23 @@ func (p *Provider) loadKeys(ctx context.Context, algs ...string) (*keyring, erro
 	}
 }
 
-// keyDocument reads set, or begins a document if there is none.
-func (p *Provider) keyDocument(set store.KeySet) (keyDocument, error) {
+// keyDocument reads set, or begins a document if there is none. rewrite says
+// that the keys should be written again, sealed.
+func (p *Provider) keyDocument(set store.KeySet) (doc keyDocument, rewrite bool, err error) {
 	if set.Version == 0 {
-		return keyDocument{Issuer: p.issuer, Development: p.cfg.Development}, nil
+		return keyDocument{Issuer: p.issuer, Development: p.cfg.Development}, false, nil
 	}
-	var doc keyDocument
 	if err := json.Unmarshal(set.Data, &doc); err != nil {
-		return doc, fmt.Errorf("reading keys: %w", err)
+		return doc, false, fmt.Errorf("reading keys: %w", err)
 	}
 	if doc.Issuer == "" || len(doc.Keys) == 0 {
-		return doc, errors.New("reading keys: the document in the store has no issuer or no keys; restore it from a backup, or use another store")
+		return doc, false, errors.New("reading keys: the document in the store has no issuer or no keys; restore it from a backup, or use another store")
 	}
-	return doc, p.checkStamp(doc)
+	if err := p.checkStamp(doc); err != nil {
+		return doc, false, err
+	}
+	rewrite, err = p.unsealKeys(&doc)
+	return doc, rewrite, err
 }
 
 // add generates the keys that doc lacks among algs.
@@ -217,7 +238,7 @@ func (p *Provider) signer(ctx context.Context, alg string) (*jwt.Signer, error) 
 	if s := p.keys.Load().signers[alg]; s != nil {
 		return s, nil
 	}
-	ring, err := p.loadKeys(ctx, alg)
+	ring, err := p.updateKeys(ctx, func(doc *keyDocument, now time.Time) (bool, error) { return doc.add([]string{alg}, now) })
 	if err != nil {
 		return nil, err
 	}
@@ -273,3 +294,22 @@ func (k opKey) ID() string                         { return k.PublicKey.ID }
 func (k opKey) Algorithm() jose.SignatureAlgorithm { return jose.SignatureAlgorithm(k.Alg) }
 func (k opKey) Use() string                        { return "sig" }
 func (k opKey) Key() any                           { return k.PublicKey.Key }
+
+// StoredIssuer tells whose store s is: the issuer, and whether it belongs to
+// development. It returns store.ErrNotFound for a store that nobody has opened
+// yet. Commands that work on a store without its provider running use it to
+// make one.
+func StoredIssuer(ctx context.Context, s store.Store) (issuer string, development bool, err error) {
+	set, err := s.Keys(ctx)
+	if err != nil {
+		return "", false, fmt.Errorf("reading keys: %w", err)
+	}
+	if set.Version == 0 {
+		return "", false, store.ErrNotFound
+	}
+	var doc keyDocument
+	if err := json.Unmarshal(set.Data, &doc); err != nil {
+		return "", false, fmt.Errorf("reading keys: %w", err)
+	}
+	return doc.Issuer, doc.Development, nil
+}

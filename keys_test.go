@@ -294,7 +294,7 @@ func checkRotated(t *testing.T, doc keyDocument) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, err := newKeyring(doc, 1)
+	old, err := newKeyring(doc, 1, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func checkRotated(t *testing.T, doc keyDocument) {
 	code := old.sealer.Seal(purposeCode, []byte("x"))
 
 	doc.Keys = append(slices.Clone(doc.Keys), newer, seal)
-	ring, err := newKeyring(doc, 2)
+	ring, err := newKeyring(doc, 2, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

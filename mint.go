@@ -41,14 +41,17 @@ type tokenResponse struct {
 
 // idTokenClaims are those of an ID token (OpenID Connect Core section 2).
 type idTokenClaims struct {
-	Issuer   string `json:"iss"`
-	Subject  string `json:"sub"`
-	Audience string `json:"aud"` // the client alone: strict applications trust no other
-	Expiry   int64  `json:"exp"`
-	IssuedAt int64  `json:"iat"`
-	AuthTime int64  `json:"auth_time"`
-	Nonce    string `json:"nonce,omitempty"`
-	AtHash   string `json:"at_hash"`
+	Issuer  string `json:"iss"`
+	Subject string `json:"sub"`
+	// Audience is the client alone: strict applications trust no other.
+	// Imported clients have the resources beside it, as they are used to.
+	Audience jwt.Audience `json:"aud"`
+	Azp      string       `json:"azp,omitempty"`
+	Expiry   int64        `json:"exp"`
+	IssuedAt int64        `json:"iat"`
+	AuthTime int64        `json:"auth_time"`
+	Nonce    string       `json:"nonce,omitempty"`
+	AtHash   string       `json:"at_hash"`
 	userClaims
 }
 
@@ -84,12 +87,15 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 
 func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (string, error) {
 	claims := &idTokenClaims{
-		Issuer: p.issuer, Subject: m.subject, Audience: m.client.ID,
+		Issuer: p.issuer, Subject: m.subject, Audience: jwt.Audience{m.client.ID},
 		Expiry: now.Add(m.life.IDToken).Unix(), IssuedAt: now.Unix(), AuthTime: m.authTime.Unix(),
 		Nonce: m.nonce, AtHash: jwt.HalfHash(m.idSigner.Alg(), access),
 	}
+	if m.client.Imported && len(m.resources) > 0 {
+		claims.Audience, claims.Azp = append(claims.Audience, m.resources...), m.client.ID
+	}
 	if !m.client.LeanIDToken {
-		claims.userClaims = p.claimsFor(m.who, m.scopes)
+		claims.userClaims = p.claimsFor(m.client, m.who, m.scopes)
 	}
 	return m.idSigner.Sign(jwt.TypeJWT, claims)
 }

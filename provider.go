@@ -30,6 +30,7 @@ type Provider struct {
 	cfg       Config
 	issuer    string
 	path      string   // of the issuer: "" or "/idp"
+	hostname  string   // of the issuer, without port
 	hosts     []string // own names, as in Host headers
 	life      Lifetimes
 	log       *slog.Logger
@@ -45,6 +46,9 @@ type Provider struct {
 
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
 	keysMu sync.Mutex              // held while keys are made
+	// missedAt is when the store was last asked for a key that was missing,
+	// in nanoseconds.
+	missedAt atomic.Int64
 
 	ready   chan struct{} // closed when keys are there
 	running atomic.Bool
@@ -64,7 +68,7 @@ func New(cfg Config) (*Provider, error) {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}
 	p := &Provider{
-		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hosts: ownHosts(u, cfg.Hosts),
+		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hostname: u.Hostname(), hosts: ownHosts(u, cfg.Hosts),
 		log: cfg.Logger, now: cfg.Now, store: cfg.Store,
 		ready: make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -118,6 +122,8 @@ func (p *Provider) opClient(c *client) opClient { return opClient{c, c.lifetimes
 const (
 	expireEvery = time.Minute
 	expireBatch = 1000
+	// keysEvery is how often the keys of other instances are looked for.
+	keysEvery = 5 * time.Second
 )
 
 // Run opens the store, which makes the keys at the first start, and works in
@@ -139,7 +145,19 @@ func (p *Provider) Run(ctx context.Context) error {
 		cancel()
 	}()
 
-	ring, err := p.loadKeys(ctx, initialAlgs...)
+	ring, err := p.updateKeys(ctx, func(doc *keyDocument, now time.Time) (bool, error) {
+		if len(doc.Keys) == 0 {
+			if err := p.importState(ctx, doc, now); err != nil {
+				return false, err
+			}
+		}
+		added, err := doc.add(initialAlgs, now)
+		if err != nil {
+			return false, err
+		}
+		due, err := doc.maintain(now, p.keyRotation())
+		return added || due, err
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -150,14 +168,20 @@ func (p *Provider) Run(ctx context.Context) error {
 	close(p.ready)
 	p.log.Info("ready", "issuer", p.issuer)
 
-	ticker := time.NewTicker(expireEvery)
-	defer ticker.Stop()
+	expire, keys := time.NewTicker(expireEvery), time.NewTicker(keysEvery)
+	defer expire.Stop()
+	defer keys.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-expire.C:
 			p.expire(ctx)
+			if err := p.reloadKeys(ctx); err != nil && ctx.Err() == nil {
+				p.log.Error("maintaining keys", "error", err.Error())
+			}
+		case <-keys.C:
+			p.refreshKeys(ctx)
 		}
 	}
 }

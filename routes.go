@@ -89,6 +89,9 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 		{path: p.path + pathClients + "/{id}", ambient: true, methods: map[string]handlerFunc{
 			"GET": guard(p.api.GetClient), "DELETE": guard(p.api.DeleteClient),
 		}},
+		{path: p.path + pathKeys, ambient: true, methods: get(guard(p.api.ListKeys))},
+		{path: p.path + pathKeys + "/rotate", ambient: true, methods: post(guard(p.api.RotateKeys))},
+		{path: p.path + pathKeys + "/{kid}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RetireKey)}},
 	}
 }
 

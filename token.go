@@ -45,8 +45,8 @@ func inactive(cause error) error { return errors.Join(errInactive, cause) }
 
 // parseAccessToken checks what an access token says by itself: that it is
 // one, that it is ours, and that it has not expired.
-func (p *Provider) parseAccessToken(token string) (*verifiedToken, error) {
-	payload, err := jwt.Verify(token, jwt.TypeAccessToken, p.keys.Load().lookup)
+func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifiedToken, error) {
+	payload, err := jwt.Verify(token, jwt.TypeAccessToken, p.lookupKey(ctx))
 	if err != nil {
 		return nil, inactive(err)
 	}
@@ -65,6 +65,17 @@ func (p *Provider) parseAccessToken(token string) (*verifiedToken, error) {
 	}
 	t.scopes = strings.Fields(t.claims.Scope)
 	return t, nil
+}
+
+// lookupKey finds a verification key, also one that another instance made.
+func (p *Provider) lookupKey(ctx context.Context) func(kid string) (jwt.PublicKey, bool) {
+	return func(kid string) (jwt.PublicKey, bool) {
+		key, ok := p.keys.Load().lookup(kid)
+		if !ok && p.missedKeys(ctx) {
+			return p.keys.Load().lookup(kid)
+		}
+		return key, ok
+	}
 }
 
 // verifyAccessToken does the rest: the grant must be alive, the client must
@@ -98,7 +109,7 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 		return err
 	}
 	t.who, t.resources = who, d.resources
-	t.userClaims = p.claimsFor(&t.who, t.scopes)
+	t.userClaims = p.claimsFor(t.client, &t.who, t.scopes)
 	return nil
 }
 
@@ -123,8 +134,12 @@ func (t *verifiedToken) audience(issuer string) []string {
 }
 
 // claimsFor applies the provider's naming policy.
-func (p *Provider) claimsFor(id *identity, scopes []string) userClaims {
-	return claimsFor(id, scopes, newNaming(p.cfg.EmailVerified, id.tailnet.name))
+func (p *Provider) claimsFor(c *client, id *identity, scopes []string) userClaims {
+	n := newNaming(p.cfg.EmailVerified, id.tailnet.name)
+	if c.Imported {
+		return importedClaims(id, scopes, n, p.hostname)
+	}
+	return claimsFor(id, scopes, n)
 }
 
 // extra returns the claims that the engine's types have no field for.
@@ -135,6 +150,7 @@ func (c *userClaims) extra() map[string]any {
 			m[name] = v
 		}
 	}
+	set("username", c.Username, c.Username != "")
 	set("groups", c.Groups, c.Groups != nil)
 	set("node", c.Node, c.Node != "")
 	set("nid", c.NodeID, c.NodeID != 0)

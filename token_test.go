@@ -941,7 +941,7 @@ func TestIDTokenAlgorithms(t *testing.T) {
 				if keys := f.keysOf().Key(kid); len(keys) != 1 || keys[0].Algorithm != alg {
 					t.Errorf("%d keys of id %s", len(keys), kid)
 				}
-				sig, err := jose.ParseSigned(res.IDToken, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+				sig, err := jose.ParseSignedCompact(res.IDToken, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -1196,4 +1196,97 @@ func TestStorageRefuses(t *testing.T) {
 	if err := s.AuthorizeClientIDSecret(ctx, "web", webSecret); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestMetadataIsTrue: op-engine §8 item 17. What the document lists works
+// here, and what works is listed.
+func TestMetadataIsTrue(t *testing.T) {
+	f := newFixture(t)
+	m := f.do(netip.Addr{}, "GET", "/.well-known/openid-configuration", "", "").json(200)
+	list := func(name string) (texts []string) {
+		for _, v := range m[name].([]any) {
+			texts = append(texts, v.(string))
+		}
+		return texts
+	}
+	for _, grantType := range []string{
+		"authorization_code", "refresh_token", "client_credentials", "password", "implicit",
+		"urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:device_code",
+	} {
+		code := f.post("/token", url.Values{"grant_type": {grantType}}, basicAuth("web", webSecret)...).json(400)["error"]
+		if listed := slices.Contains(list("grant_types_supported"), grantType); listed == (code == "unsupported_grant_type") {
+			t.Errorf("grant type %s: listed %t, answered with %v", grantType, listed, code)
+		}
+	}
+	auth := map[string]func(form url.Values) []string{
+		authNone:  func(form url.Values) []string { form.Set("client_id", "pub"); return nil },
+		authBasic: func(url.Values) []string { return basicAuth("web", webSecret) },
+		authPost: func(form url.Values) []string {
+			form.Set("client_id", "web")
+			form.Set("client_secret", webSecret)
+			return nil
+		},
+	}
+	for path, name := range map[string]string{"/token": "token_endpoint_auth_methods_supported", "/introspect": "introspection_endpoint_auth_methods_supported"} {
+		for method, credentials := range auth {
+			form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}, "token": {"x"}}
+			works := f.post(path, form, credentials(form)...).status != 401
+			if works != slices.Contains(list(name), method) {
+				t.Errorf("%s by %s: works %t, %s is %v", path, method, works, name, list(name))
+			}
+		}
+		if len(list(name)) > len(auth) {
+			t.Errorf("%s lists what this test does not know: %v", name, list(name))
+		}
+	}
+	for _, alg := range list("id_token_signing_alg_values_supported") {
+		f.editClient("web", func(c *client) { c.IDTokenAlg = alg })
+		f.verifyIDToken("web", alg, f.login(ada))
+	}
+	if got := f.login(ada, "scope", strings.Join(list("scopes_supported"), " ")).Scope; len(strings.Fields(got)) != len(list("scopes_supported")) {
+		t.Errorf("of scopes %v granted %s", list("scopes_supported"), got)
+	}
+	for name, v := range m {
+		uri, ok := v.(string)
+		if !ok || !strings.HasSuffix(name, "_endpoint") && name != "jwks_uri" {
+			continue
+		}
+		path, ok := strings.CutPrefix(uri, testIssuer)
+		if r := f.do(ada, "GET", path, "", ""); !ok || r.status == 404 {
+			t.Errorf("%s %s answers %d", name, uri, r.status)
+		}
+	}
+}
+
+// TestFirstStartTogether: several processes may start on an empty store at
+// once; they end up with the same keys.
+func TestFirstStartTogether(t *testing.T) {
+	s := memory.New()
+	start := make(chan struct{})
+	providers := make([]*Provider, 2)
+	for i := range providers {
+		var err error
+		if providers[i], err = New(Config{Issuer: testIssuer, Tailnet: newFakeTailnet(), Store: s}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for _, p := range providers {
+		wg.Go(func() {
+			<-start
+			if err := p.Run(ctx); err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		})
+	}
+	close(start)
+	for _, p := range providers {
+		<-p.Ready()
+	}
+	if a, b := providers[0].keys.Load(), providers[1].keys.Load(); a.version != b.version || string(a.jwks.body) != string(b.jwks.body) {
+		t.Errorf("keys of version %d and %d differ:\n%s\n%s", a.version, b.version, a.jwks.body, b.jwks.body)
+	}
+	cancel()
+	wg.Wait()
 }

@@ -81,6 +81,21 @@ type Config struct {
 	// defaults.
 	Lifetimes *Lifetimes
 
+	// ImportDir is the state directory of a version before the store. When
+	// the store is opened for the first time, its signing key and clients are
+	// taken over; its files are left as they are. A file that cannot be read
+	// stops Run. Empty: nothing is imported.
+	ImportDir string
+
+	// KeyRotation is how long a key signs before the next takes its place: 90
+	// days by default, at least 7. Keys are published two days before.
+	KeyRotation time.Duration
+
+	// KeyEncryptionKey seals private and symmetric keys in the store. Nil
+	// leaves them as they are, as private as the store. Keys that are not
+	// sealed yet are when it is first given; from then on it is needed.
+	KeyEncryptionKey *[32]byte
+
 	// DebugRequests logs every request and response at level debug, with
 	// secrets, codes, tokens and cookies replaced.
 	DebugRequests bool
@@ -224,6 +239,9 @@ func (c *Config) validate() error {
 		if !isDomain(d) {
 			errs = append(errs, fmt.Errorf("Config.EmailVerified: %q is not a domain name in lower case", d))
 		}
+	}
+	if c.KeyRotation != 0 && c.KeyRotation < minKeyRotation {
+		errs = append(errs, fmt.Errorf("Config.KeyRotation is %v, want at least %v", c.KeyRotation, minKeyRotation))
 	}
 	if c.Lifetimes != nil {
 		if err := c.Lifetimes.withDefaults().validate(); err != nil {

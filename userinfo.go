@@ -35,9 +35,16 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Provider) userinfoToken(r *http.Request, token string) (*verifiedToken, error) {
-	t, err := p.parseAccessToken(token)
+	t, err := p.parseAccessToken(r.Context(), token)
 	if err != nil {
 		return nil, err
+	}
+	if err := p.verifyAccessToken(r.Context(), actUserinfo, t); err != nil {
+		return nil, err
+	}
+	if t.client.Imported {
+		t.userClaims = importedUserinfo(&t.who, newNaming(p.cfg.EmailVerified, t.who.tailnet.name), p.hostname)
+		return t, nil
 	}
 	// "The resource server MUST validate that the aud claim contains a
 	// resource indicator value corresponding to an identifier the resource
@@ -55,7 +62,7 @@ func (p *Provider) userinfoToken(r *http.Request, token string) (*verifiedToken,
 		e.challenge = bearerChallenge(codeInsufficientScope, description, scopeOpenID)
 		return nil, e
 	}
-	return t, p.verifyAccessToken(r.Context(), actUserinfo, t)
+	return t, nil
 }
 
 // bearerToken finds the token of a request: in the header (RFC 6750 section

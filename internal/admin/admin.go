@@ -81,6 +81,25 @@ type ClientPage struct {
 	Next string `json:"next,omitempty"`
 }
 
+// A Key is a signing or sealing key, without the key itself.
+type Key struct {
+	ID        string    `json:"kid"`
+	Alg       string    `json:"alg"`
+	State     string    `json:"state"` // KeyNext, KeyCurrent or KeyReplaced
+	CreatedAt time.Time `json:"created_at"`
+	UsableAt  time.Time `json:"usable_at"`
+	// Until is when a current key will be replaced, or a replaced one
+	// removed.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// States of a Key.
+const (
+	KeyNext     = "next"     // published, signs nothing yet
+	KeyCurrent  = "current"  // signs
+	KeyReplaced = "replaced" // published for what it has signed
+)
+
 // Backend is what the administration can do. The provider implements it. Its
 // errors are protocol errors, ready to be shown.
 type Backend interface {
@@ -90,6 +109,11 @@ type Backend interface {
 	CreateClient(ctx context.Context, c Client, now time.Time) (Client, error)
 	// DeleteClient removes the client; everything granted to it dies at once.
 	DeleteClient(ctx context.Context, id string) error
+	Keys(ctx context.Context) ([]Key, error)
+	// RotateKeys publishes the next keys; they sign two days later.
+	RotateKeys(ctx context.Context) ([]Key, error)
+	// RetireKey removes a key at once, and what it signed with it.
+	RetireKey(ctx context.Context, id string) ([]Key, error)
 	// Reject makes the error for a request that cannot be read.
 	Reject(format string, args ...any) error
 }

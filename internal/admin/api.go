@@ -72,6 +72,30 @@ func (a *API) DeleteClient(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// ListKeys answers GET /api/v1/keys.
+func (a *API) ListKeys(w http.ResponseWriter, r *http.Request) error {
+	return answerKeys(w)(a.Backend.Keys(r.Context()))
+}
+
+// RotateKeys answers POST /api/v1/keys/rotate with the keys as they are then.
+func (a *API) RotateKeys(w http.ResponseWriter, r *http.Request) error {
+	return answerKeys(w)(a.Backend.RotateKeys(r.Context()))
+}
+
+// RetireKey answers DELETE /api/v1/keys/{kid} with the keys that are left.
+func (a *API) RetireKey(w http.ResponseWriter, r *http.Request) error {
+	return answerKeys(w)(a.Backend.RetireKey(r.Context(), r.PathValue("kid")))
+}
+
+func answerKeys(w http.ResponseWriter) func([]Key, error) error {
+	return func(keys []Key, err error) error {
+		if err != nil {
+			return err
+		}
+		return answer(w, http.StatusOK, map[string][]Key{"keys": keys})
+	}
+}
+
 // decode reads one JSON value. Unknown members are ignored, as RFC 7591
 // section 2 wants; the type must be right, for a page of another origin can
 // send JSON as text/plain without asking.
