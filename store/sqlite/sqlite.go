@@ -180,3 +180,11 @@ func (d *database) Read(ctx context.Context, f func(sqlstore.Tx) error) error {
 func (d *database) Write(ctx context.Context, f func(sqlstore.Tx) error) error {
 	return d.writer.do(ctx, f)
 }
+
+func (d *database) Exec(ctx context.Context, statement string, args ...any) (n int64, err error) {
+	err = d.writer.do(ctx, func(tx sqlstore.Tx) error {
+		n, err = tx.Exec(ctx, statement, args...)
+		return err
+	})
+	return n, err
+}

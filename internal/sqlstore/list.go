@@ -1,0 +1,141 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tailscale/tsidp/store"
+)
+
+// conditions are what stands behind WHERE. The zero value has none.
+type conditions struct {
+	list []string
+	args []any
+}
+
+// add adds a condition in which each ? is the next of args.
+func (c *conditions) add(condition string, args ...any) {
+	c.list = append(c.list, c.number(condition, args...))
+}
+
+// number returns SQL in which each ? is the next of args, with the numbers
+// that these have in c.args.
+func (c *conditions) number(sql string, args ...any) string {
+	c.args = append(c.args, args...)
+	parts := strings.Split(sql, "?")
+	first := len(c.args) - len(args) + 1
+	var b strings.Builder
+	b.WriteString(parts[0])
+	for i, part := range parts[1:] {
+		b.WriteString("$" + strconv.Itoa(first+i) + part)
+	}
+	return b.String()
+}
+
+func (c *conditions) where() string { return " WHERE " + strings.Join(c.list, " AND ") }
+
+// within adds that column begins with prefix.
+func (c *conditions) within(column, prefix string) {
+	c.add(column+" >= ?", []byte(prefix))
+	if end, ok := successor(prefix); ok {
+		c.add(column+" < ?", end)
+	}
+}
+
+// selection returns the tables that q asks, as they stand behind FROM, and
+// its conditions. Of these the first are a range of an index.
+func selection(q store.Query) (from string, c conditions) {
+	kind := Key(string(q.Kind))
+	if q.Index == "" {
+		c.add("g.kind = ?", kind)
+		c.within("g.id", q.Value)
+		c.add("(g.expires_at IS NULL OR g.expires_at > ?)", q.Now.UnixMicro())
+		return "tsidp_record g", c
+	}
+	c.add("i.kind = ?", kind)
+	c.add("i.name = ?", Key(q.Index))
+	if q.Prefix {
+		c.within("i.value", q.Value)
+	} else {
+		c.add("i.value = ?", []byte(q.Value))
+	}
+	c.add("(g.expires_at IS NULL OR g.expires_at > ?)", q.Now.UnixMicro())
+	return "tsidp_record_index i JOIN tsidp_record g ON g.seq = i.record", c
+}
+
+// order returns the columns by which q orders.
+func order(q store.Query) string {
+	if q.Index == "" {
+		return "g.id"
+	}
+	return "i.value, i.id"
+}
+
+// after adds that a record stands behind a cursor.
+func (c *conditions) after(q store.Query, at cursor) {
+	if q.Index == "" {
+		c.add("g.id > ?", []byte(at.id))
+		return
+	}
+	c.add("(i.value, i.id) > (?, ?)", []byte(at.value), []byte(at.id))
+}
+
+// List implements [store.Store]. Isolation: one statement.
+func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
+	at, err := checkPage(q)
+	if err != nil {
+		return store.Page{}, err
+	}
+	from, c := selection(q)
+	if at != nil {
+		c.after(q, *at)
+	}
+	limit := q.Limit
+	if limit == 0 {
+		limit = store.MaxPage
+	}
+	// One more says whether there is a next page.
+	sql := "SELECT " + recordColumns + " FROM " + from + c.where() + " ORDER BY " + order(q) + c.number(" LIMIT ?", int64(limit)+1)
+	var records []store.Record
+	err = s.db.Read(ctx, func(tx Tx) error {
+		records = nil
+		return tx.Query(ctx, sql, c.args, func(scan Scan) error {
+			r, err := scanRecord(scan, q.Kind)
+			records = append(records, r)
+			return err
+		})
+	})
+	if err != nil {
+		return store.Page{}, fmt.Errorf("listing %q records: %w", q.Kind, err)
+	}
+	page := store.Page{Records: records}
+	if len(records) > limit {
+		page.Records = records[:limit]
+		last := records[limit-1]
+		page.Next = cursor{last.Index[q.Index], last.ID}.String()
+	}
+	return page, nil
+}
+
+// Count implements [store.Store]. Isolation: one statement. It looks at every
+// record that it counts.
+func (s *Store) Count(ctx context.Context, q store.Query) (int, error) {
+	if err := checkQuery(q); err != nil {
+		return 0, err
+	}
+	from, c := selection(q)
+	var n int64
+	err := s.db.Read(ctx, func(tx Tx) error {
+		_, err := queryRow(ctx, tx, "SELECT count(*) FROM "+from+c.where(), c.args, &n)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting %q records: %w", q.Kind, err)
+	}
+	return int(n), nil
+}
