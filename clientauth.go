@@ -23,8 +23,8 @@ type credentials struct {
 	method string // authBasic, authPost, or authNone without a secret
 }
 
-// errClient is the answer to every failed authentication. It does not say
-// whether the client exists: only its own developer has use for that.
+// errClient is the answer to a failed authentication. Ids are no secret, so it
+// tells the developer of the client what is wrong.
 func errClient(description string) *protocolError {
 	return fail(codeInvalidClient, "%s", description)
 }

@@ -150,7 +150,7 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 		return nil, err
 	}
 	a.life = req.life
-	scopes, resources, err := req.narrow(a)
+	scopes, resources, err := req.narrow(a, p.issuer)
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +178,12 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 
 // narrow applies what the request asks for to what was granted. It narrows
 // and never widens (RFC 6749 section 6, RFC 8707 section 2.2).
-func (req *tokenRequest) narrow(a *authorization) (scopes, resources []string, err error) {
+func (req *tokenRequest) narrow(a *authorization, issuer string) (scopes, resources []string, err error) {
 	scopes, resources = a.scopes, a.resources
+	granted := a.resources
+	if len(granted) == 0 {
+		granted = []string{issuer} // what its tokens are for
+	}
 	if len(req.scopes) > 0 {
 		for _, s := range req.scopes {
 			if !slices.Contains(a.scopes, s) {
@@ -190,7 +194,7 @@ func (req *tokenRequest) narrow(a *authorization) (scopes, resources []string, e
 	}
 	if len(req.resources) > 0 {
 		for _, r := range req.resources {
-			if !slices.ContainsFunc(a.resources, func(granted string) bool { return oauth.SameResource(granted, r) }) {
+			if !slices.ContainsFunc(granted, func(g string) bool { return oauth.SameResource(g, r) }) {
 				return nil, nil, fail(codeInvalidTarget, "resource %s was not granted; ask for it at the authorization endpoint", r)
 			}
 		}

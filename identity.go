@@ -235,6 +235,9 @@ func (d *directory) share(ctx context.Context, addr netip.Addr) (answer, error) 
 		defer cancel()
 		at := d.now()
 		id, err := d.ask(ctx, addr)
+		if t := d.askedStatus(); !t.IsZero() && t.Before(at) {
+			at = t // an answer is as old as the older of its two questions
+		}
 		a := answer{at, id, err}
 		if err == nil || isAnswer(err) {
 			d.remember(addr, a)
@@ -336,6 +339,13 @@ func (d *directory) status(ctx context.Context) (tailnetInfo, error) {
 	d.info, d.infoAt = info, now
 	d.mu.Unlock()
 	return info, nil
+}
+
+// askedStatus is when the status in use was asked for.
+func (d *directory) askedStatus() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.infoAt
 }
 
 func newTailnetInfo(st *ipnstate.Status) tailnetInfo {

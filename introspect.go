@@ -48,6 +48,9 @@ func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) error
 }
 
 func (p *Provider) introspect(r *http.Request, c *client, token string) (*oidc.IntrospectionResponse, error) {
+	if c.Disabled {
+		return nil, inactive(errors.New("asked by a disabled client"))
+	}
 	if strings.Count(token, ".") == 2 {
 		return p.introspectAccessToken(r, c, token)
 	}

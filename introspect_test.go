@@ -214,3 +214,17 @@ func TestIntrospectionHTTP(t *testing.T) {
 		t.Errorf("answer %d %s", r.status, r.body)
 	}
 }
+
+// TestIntrospectDisabled: a disabled client learns nothing.
+func TestIntrospectDisabled(t *testing.T) {
+	f := newFixture(t)
+	f.tailnet.edit(ada, func(res *apitype.WhoIsResponse) { setRules(res, `{"users":["*"],"resources":["*"]}`) })
+	token := f.login(ada, "resource", testResource).AccessToken
+	if m := f.introspect("rs", token); m["active"] != true {
+		t.Fatalf("before: %v", m)
+	}
+	f.editClient("rs", func(c *client) { c.Disabled = true })
+	if m := f.introspect("rs", token); m["active"] != false {
+		t.Errorf("answer %v", m)
+	}
+}

@@ -1290,3 +1290,13 @@ func TestFirstStartTogether(t *testing.T) {
 	cancel()
 	wg.Wait()
 }
+
+// TestIssuerAsResource: a login without resources has tokens for the issuer,
+// so naming it changes nothing.
+func TestIssuerAsResource(t *testing.T) {
+	f := newFixture(t)
+	res := f.redeem(f.code(ada), "resource", testIssuer).tokens()
+	if aud := claimsOf(t, res.AccessToken)["aud"]; aud != testIssuer {
+		t.Errorf("aud %v", aud)
+	}
+}
