@@ -21,6 +21,7 @@ type metadata struct {
 	JWKSURI               string `json:"jwks_uri"`
 	UserinfoEndpoint      string `json:"userinfo_endpoint"`
 	IntrospectionEndpoint string `json:"introspection_endpoint"`
+	RevocationEndpoint    string `json:"revocation_endpoint"`
 
 	ScopesSupported           []string `json:"scopes_supported"`
 	ResponseTypesSupported    []string `json:"response_types_supported"`
@@ -30,6 +31,7 @@ type metadata struct {
 	IDTokenAlgsSupported      []string `json:"id_token_signing_alg_values_supported"`
 	TokenAuthMethods          []string `json:"token_endpoint_auth_methods_supported"`
 	IntrospectionAuthMethods  []string `json:"introspection_endpoint_auth_methods_supported"`
+	RevocationAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
 	CodeChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	ClaimsSupported           []string `json:"claims_supported"`
 	ClaimsParameterSupported  bool     `json:"claims_parameter_supported"`
@@ -46,6 +48,7 @@ const (
 	pathJWKS       = "/.well-known/jwks.json"
 	pathUserinfo   = "/userinfo"
 	pathIntrospect = "/introspect"
+	pathRevoke     = "/revoke"
 	pathHealth     = "/healthz"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
@@ -64,6 +67,7 @@ func (p *Provider) newMetadata() (document, error) {
 		JWKSURI:               p.issuer + pathJWKS,
 		UserinfoEndpoint:      p.issuer + pathUserinfo,
 		IntrospectionEndpoint: p.issuer + pathIntrospect,
+		RevocationEndpoint:    p.issuer + pathRevoke,
 
 		ScopesSupported:          supportedScopes,
 		ResponseTypesSupported:   []string{"code"},
@@ -73,6 +77,7 @@ func (p *Provider) newMetadata() (document, error) {
 		IDTokenAlgsSupported:     []string{jwt.RS256, jwt.ES256, jwt.EdDSA},
 		TokenAuthMethods:         supportedAuthMethods,
 		IntrospectionAuthMethods: []string{authBasic, authPost},
+		RevocationAuthMethods:    supportedAuthMethods,
 		CodeChallengeMethods:     []string{"S256"},
 		ClaimsSupported:          claimNames,
 		ResponseIssuer:           !p.cfg.OmitResponseIssuer,

@@ -75,7 +75,7 @@ func TestDiscoveryListsWhatIsOn(t *testing.T) {
 				t.Errorf("issuer %v", m["issuer"])
 			}
 			methods := map[string]string{
-				"authorization_endpoint": "GET", "token_endpoint": "POST", "jwks_uri": "GET", "userinfo_endpoint": "GET", "introspection_endpoint": "POST",
+				"authorization_endpoint": "GET", "token_endpoint": "POST", "jwks_uri": "GET", "userinfo_endpoint": "GET", "introspection_endpoint": "POST", "revocation_endpoint": "POST",
 			}
 			for key, v := range m {
 				uri, ok := v.(string)

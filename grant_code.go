@@ -98,7 +98,6 @@ func (g *codeGrant) checkDowngrade(ctx context.Context, p *Provider, c *client) 
 }
 
 func (g *codeGrant) consume(ctx context.Context, p *Provider, req *tokenRequest) (string, string, time.Time, error) {
-	g.request.life = req.life
 	if req.client.allowsGrantType(grantRefreshToken) {
 		return p.storage.CreateAccessAndRefreshTokens(ctx, g.request, "")
 	}

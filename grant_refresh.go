@@ -41,6 +41,5 @@ func (g *refreshGrant) bind(ctx context.Context, p *Provider, req *tokenRequest)
 }
 
 func (g *refreshGrant) consume(ctx context.Context, p *Provider, req *tokenRequest) (string, string, time.Time, error) {
-	g.request.life = req.life
 	return p.storage.CreateAccessAndRefreshTokens(ctx, g.request, g.token)
 }

@@ -111,6 +111,7 @@ func testRoutes(path string) map[string][]string {
 		"/.well-known/oauth-authorization-server" + path: {"GET", "HEAD"},
 		path + "/token":              {"POST"},
 		path + "/introspect":         {"POST"},
+		path + "/revoke":             {"POST"},
 		path + "/userinfo":           {"GET", "HEAD", "POST"},
 		path + "/authorize":          {"GET", "HEAD", "POST"},
 		path + "/healthz":            {"GET", "HEAD"},
@@ -229,7 +230,7 @@ func TestContentType(t *testing.T) {
 		"", "application/json", "text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencodedd",
 		"application/x-www-form-urlencoded, text/plain", "application/x-www-form-urlencoded; charset", ";",
 	} {
-		for _, path := range []string{"/token", "/introspect"} {
+		for _, path := range []string{"/token", "/introspect", "/revoke"} {
 			f.do(netip.Addr{}, "POST", path, contentType, form, auth...).wantError(400, "invalid_request")
 		}
 		f.do(ada, "POST", "/authorize", contentType, authorizeQuery().Encode(), "Accept", "text/html").page(400)
@@ -883,7 +884,7 @@ func TestNotFound(t *testing.T) {
 		"/.well-known/oauth-authorization-server/mcp", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
 		"/.well-known/oauth-protected-resource", "/.well-known/nonsense", "/.well-known/webfinger", "/.well-known/", "/.well-known",
 		"/.well-known/openid-configuration/", "/.well-known/jwks.json/x", "/jwks", "/token/", "/authorize/x", "/api", "/api/v1", "/api/v1/clients/web/secret",
-		"/register", "/revoke", "/end_session", "/device_authorization", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
+		"/register", "/end_session", "/device_authorization", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
 	} {
 		for _, accept := range []string{"text/html", "application/json", ""} {
 			for _, method := range []string{"GET", "POST"} {

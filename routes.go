@@ -17,7 +17,7 @@ import (
 //	                       tailnet   Funnel, local   unix socket
 //	metadata, keys            ×            ×
 //	token, userinfo,          ×            ×
-//	introspection
+//	introspection, revocation
 //	healthz                   ×            ×               ×
 //	authorize                 ×        static page
 //	/api/v1                   ×                            ×
@@ -42,6 +42,7 @@ func (p *Provider) publicRoutes() []route {
 		{path: p.path + pathJWKS, methods: get(p.serveKeys)},
 		{path: p.path + pathToken, methods: post(p.serveToken)},
 		{path: p.path + pathIntrospect, methods: post(p.serveIntrospect)},
+		{path: p.path + pathRevoke, methods: post(p.serveRevoke)},
 		{path: p.path + pathUserinfo, methods: map[string]handlerFunc{"GET": p.serveUserinfo, "POST": p.serveUserinfo}},
 	}
 	for _, path := range p.metadataPaths() {

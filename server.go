@@ -54,9 +54,3 @@ func (s *opServer) UserInfo(ctx context.Context, _ *op.Request[oidc.UserInfoRequ
 	}
 	return op.NewResponse(info), nil
 }
-
-// Keys returns the published keys.
-func (s *opServer) Keys(ctx context.Context, _ *op.Request[struct{}]) (*op.Response, error) {
-	keys, err := s.p.storage.KeySet(ctx)
-	return op.NewResponse(keys), err
-}

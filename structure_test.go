@@ -247,6 +247,7 @@ func TestOpServerMethods(t *testing.T) {
 		"Health":                    "provider.go serves /healthz",
 		"Ready":                     "provider.go serves /healthz",
 		"Discovery":                 "discovery.go serves the metadata",
+		"Keys":                      "keys.go serves the key set",
 		"Authorize":                 "authorize.go serves /authorize",
 		"VerifyAuthRequest":         "authorize.go serves /authorize",
 		"DeviceAuthorization":       "the device flow is not on",
