@@ -34,19 +34,21 @@ type route struct {
 	// ambient: who asks matters, so the request must have come to one of our
 	// own names (DNS rebinding).
 	ambient bool
+	// cors: scripts of other origins may call it, see cors.go.
+	cors bool
 }
 
 // publicRoutes need no identity of the caller: clients prove themselves.
 func (p *Provider) publicRoutes() []route {
 	routes := []route{
-		{path: p.path + pathJWKS, methods: get(p.serveKeys)},
-		{path: p.path + pathToken, methods: post(p.serveToken)},
+		{path: p.path + pathJWKS, cors: true, methods: get(p.serveKeys)},
+		{path: p.path + pathToken, cors: true, methods: post(p.serveToken)},
 		{path: p.path + pathIntrospect, methods: post(p.serveIntrospect)},
-		{path: p.path + pathRevoke, methods: post(p.serveRevoke)},
-		{path: p.path + pathUserinfo, methods: map[string]handlerFunc{"GET": p.serveUserinfo, "POST": p.serveUserinfo}},
+		{path: p.path + pathRevoke, cors: true, methods: post(p.serveRevoke)},
+		{path: p.path + pathUserinfo, cors: true, methods: map[string]handlerFunc{"GET": p.serveUserinfo, "POST": p.serveUserinfo}},
 	}
 	for _, path := range p.metadataPaths() {
-		routes = append(routes, route{path: path, methods: get(p.serveMetadata)})
+		routes = append(routes, route{path: path, cors: true, methods: get(p.serveMetadata)})
 	}
 	return append(routes, p.healthRoute())
 }
@@ -136,6 +138,13 @@ func (p *Provider) handler(routes []route) http.Handler {
 // of the route.
 func (p *Provider) serveRoute(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rt.cors {
+			allowOrigins(w.Header())
+			if isPreflight(r) {
+				servePreflight(w, r, rt.methods)
+				return
+			}
+		}
 		err := p.callRoute(rt, w, r)
 		if err == nil {
 			return
