@@ -12,9 +12,9 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tailscale/tsidp"
-	"tailscale.com/tailcfg"
 )
 
 // A config is what the command line and the environment ask for.
@@ -24,7 +24,12 @@ type config struct {
 	dev       bool // simulated tailnet, loopback listener only
 	localPort int  // port on loopback: 0 picks a free one, -1 means none (-dev: its default)
 
-	dir           string // empty: the default of tsnet
+	dir         string // empty: see stateDir
+	store       string // URL of a PostgreSQL database; empty: a file in the state directory
+	keyFile     string
+	keyRotation time.Duration // 0: the provider's default
+	issuer      string        // empty: the node's own name
+
 	hostname      string
 	port          int
 	advertiseTags []string
@@ -38,9 +43,12 @@ type config struct {
 	logLevel                  slog.Level
 	debugRequests, debugTsnet bool
 
-	// ignored are the environment variables that are set but say nothing to
-	// the simulated tailnet of -dev.
+	// ignored are the environment variables that are set but are those of
+	// another server than that of -dev.
 	ignored []string
+	// passwordInArgs: everybody on this machine can read a password of the
+	// command line.
+	passwordInArgs bool
 }
 
 // An option is one thing that can be configured: the single place that knows
@@ -53,7 +61,13 @@ type option struct {
 	set  func(string) error
 	// tailnet marks an option that has no meaning without a real tailnet.
 	tailnet bool
-	help    string
+	// state marks an option that says whose state is used. With -dev only its
+	// flag counts: the variables of a machine are those of the server in
+	// production, whose state must not become that of a test.
+	state bool
+	// secret: the value may hold a password, so it is not repeated.
+	secret bool
+	help   string
 }
 
 // options returns all options, in the order of the help, dev before those
@@ -65,8 +79,20 @@ func options(c *config) []option {
 		flag: "dev", def: "false", set: boolean(&c.dev),
 		help: "run on a simulated tailnet, reachable from this machine only, to try things out",
 	}, {
-		flag: "dir", arg: "DIR", vars: []string{"TSIDP_DIR", "TS_STATE_DIR"}, set: text(&c.dir),
-		help: "directory for the state of the tailnet node; by default one below the user's configuration directory",
+		flag: "dir", arg: "DIR", vars: []string{"TSIDP_DIR", "TS_STATE_DIR"}, set: text(&c.dir), state: true,
+		help: "directory for all state: clients, grants and keys in DIR/tsidp.db, the tailnet node, and the socket for the commands; by default tsnet-tsidp-server below the user's configuration directory; with -dev nothing is kept without it",
+	}, {
+		flag: "store", arg: "URL", vars: []string{"TSIDP_STORE"}, set: storeURL(&c.store), state: true, secret: true,
+		help: "keep clients, grants and keys in this PostgreSQL database (postgres://USER@HOST/DATABASE), which several servers may share; a password belongs into the variable, PGPASSWORD or PGPASSFILE: all users of the machine can read the command line",
+	}, {
+		flag: "key-file", arg: "FILE", vars: []string{"TSIDP_KEY_FILE"}, set: text(&c.keyFile), state: true,
+		help: "file with the 32-byte key that encrypts the signing keys in the store; once given it is needed at every start",
+	}, {
+		flag: "key-rotation", arg: "DURATION", vars: []string{"TSIDP_KEY_ROTATION"}, set: rotation(&c.keyRotation),
+		help: "how long a signing key is used, such as 90d or 2160h: at least 7d, by default 90d",
+	}, {
+		flag: "issuer", arg: "URL", vars: []string{"TSIDP_ISSUER"}, set: issuerURL(&c.issuer), tailnet: true,
+		help: "the provider's name in all tokens; by default https:// and the node's full name. It must lead to this server",
 	}, {
 		flag: "hostname", arg: "NAME", vars: []string{"TSIDP_HOSTNAME", "TS_HOSTNAME"}, def: "idp", set: name(&c.hostname), tailnet: true,
 		help: "name of the node in the tailnet, and so the first part of the issuer's name",
@@ -139,14 +165,16 @@ func parseConfig(args []string, getenv func(string) string) (config, error) {
 	from := make(map[string]string) // flag → the flag or variable that set it
 	for _, o := range opts {
 		value, source := o.lookup(given, getenv)
-		if source != "" && c.dev && o.tailnet {
-			if source == "-"+o.flag {
+		if source != "" && c.dev && (o.tailnet || o.state) {
+			switch {
+			case source != "-"+o.flag:
+				c.ignored, value, source = append(c.ignored, source), o.def, ""
+			case o.tailnet:
 				return config{}, devConflict(o.flag)
 			}
-			c.ignored, value = append(c.ignored, source), o.def
 		}
-		if err := o.set(value); err != nil {
-			return config{}, fmt.Errorf("invalid value %q for %s: %w", value, cmp.Or(source, "-"+o.flag), err)
+		if err := o.read(value, source); err != nil {
+			return config{}, err
 		}
 		from[o.flag] = source
 	}
@@ -156,6 +184,18 @@ func parseConfig(args []string, getenv func(string) string) (config, error) {
 // parseFlags returns the texts of the flags in args, by their names.
 func parseFlags(opts []option, args []string) (map[string]string, error) {
 	given := make(map[string]string)
+	fs := newFlagSet(opts, given)
+	if err := fs.Parse(args); err != nil {
+		return nil, err
+	}
+	if fs.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %s: options begin with a hyphen, and a boolean takes its value as -flag=false", quoteArg(fs.Arg(0)))
+	}
+	return given, nil
+}
+
+// newFlagSet returns the flags of opts. Their texts go to given.
+func newFlagSet(opts []option, given map[string]string) *flag.FlagSet {
 	fs := flag.NewFlagSet("tsidp-server", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	for _, o := range opts {
@@ -166,13 +206,16 @@ func parseFlags(opts []option, args []string) (map[string]string, error) {
 			fs.Func(o.flag, o.help, keep)
 		}
 	}
-	if err := fs.Parse(args); err != nil {
-		return nil, err
+	return fs
+}
+
+// quoteArg returns an argument as a message may repeat it: not if it is a URL
+// that may hold a password.
+func quoteArg(s string) string {
+	if strings.Contains(s, "://") {
+		return "(a URL)"
 	}
-	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: options begin with a hyphen, and a boolean takes its value as -flag=false", fs.Arg(0))
-	}
-	return given, nil
+	return strconv.Quote(s)
 }
 
 // lookup returns the text for o and the flag or variable that it comes from,
@@ -187,6 +230,19 @@ func (o option) lookup(given map[string]string, getenv func(string) string) (val
 		}
 	}
 	return o.def, ""
+}
+
+// read gives o the text that source has.
+func (o option) read(value, source string) error {
+	err := o.set(value)
+	source = cmp.Or(source, "-"+o.flag)
+	switch {
+	case err == nil:
+		return nil
+	case o.secret:
+		return fmt.Errorf("invalid value for %s: %w", source, err)
+	}
+	return fmt.Errorf("invalid value %q for %s: %w", value, source, err)
 }
 
 func devConflict(name string) error {
@@ -218,6 +274,7 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 			return fmt.Errorf("%s and %s are both set: keep the one that holds the auth key", from["authkey-file"], name)
 		}
 	}
+	c.passwordInArgs = from["store"] == "-store" && hasPassword(c.store)
 	if c.dev && from["email-verified"] == "" {
 		c.emailVerified.Domains = []string{devDomain}
 	}
@@ -225,114 +282,4 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 		c.logLevel = min(c.logLevel, slog.LevelDebug)
 	}
 	return nil
-}
-
-// usage writes the help.
-func usage(w io.Writer) {
-	fmt.Fprint(w, `Tsidp-server is an OpenID Connect and OAuth 2.1 identity provider for a tailnet.
-
-	tsidp-server -dir DIR    join the tailnet as a node of its own and serve it
-	tsidp-server -dev        try it out on a simulated tailnet on this machine
-
-A flag beats the environment variables behind it; of these, the first that is
-set counts.
-
-`)
-	for _, o := range options(new(config)) {
-		fmt.Fprintf(w, "  %s\n\t%s\n", strings.TrimSpace("-"+o.flag+" "+o.arg), o.help)
-		if origin := o.origin(); origin != "" {
-			fmt.Fprintf(w, "\t[%s]\n", origin)
-		}
-	}
-	fmt.Fprintf(w, "\nThe tailnet node also reads %s.\n", strings.Join(tsnetVars(), ", "))
-}
-
-// origin tells the variables and the default of o.
-func (o option) origin() string {
-	var facts []string
-	if len(o.vars) > 0 {
-		facts = append(facts, strings.Join(o.vars, " or "))
-	}
-	if o.def != "" && o.arg != "" {
-		facts = append(facts, "default "+o.def)
-	}
-	return strings.Join(facts, ", ")
-}
-
-// The readers of options.
-
-func boolean(dst *bool) func(string) error {
-	return func(s string) (err error) {
-		if *dst, err = strconv.ParseBool(s); err != nil {
-			return errors.New("want true or false")
-		}
-		return nil
-	}
-}
-
-func number(dst *int, least, most int) func(string) error {
-	return func(s string) error {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < least || n > most {
-			return fmt.Errorf("want a number from %d to %d", least, most)
-		}
-		*dst = n
-		return nil
-	}
-}
-
-func text(dst *string) func(string) error {
-	return func(s string) error { *dst = s; return nil }
-}
-
-func name(dst *string) func(string) error {
-	return func(s string) error {
-		if s == "" {
-			return errors.New("want a name")
-		}
-		*dst = s
-		return nil
-	}
-}
-
-func tags(dst *[]string) func(string) error {
-	return func(s string) error {
-		*dst = nil
-		if s == "" {
-			return nil
-		}
-		for t := range strings.SplitSeq(s, ",") {
-			t = strings.TrimSpace(t)
-			if err := tailcfg.CheckTag(t); err != nil {
-				return err
-			}
-			*dst = append(*dst, t)
-		}
-		return nil
-	}
-}
-
-func level(dst *slog.Level) func(string) error {
-	return func(s string) error {
-		switch strings.ToLower(s) {
-		case "debug":
-			*dst = slog.LevelDebug
-		case "info":
-			*dst = slog.LevelInfo
-		case "warn":
-			*dst = slog.LevelWarn
-		case "error":
-			*dst = slog.LevelError
-		default:
-			return errors.New("want debug, info, warn or error")
-		}
-		return nil
-	}
-}
-
-func emailVerified(dst *tsidp.EmailVerified) func(string) error {
-	return func(s string) (err error) {
-		*dst, err = tsidp.ParseEmailVerified(s)
-		return err
-	}
 }

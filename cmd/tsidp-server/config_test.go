@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tailscale/tsidp"
@@ -49,10 +50,11 @@ func TestParseConfig(t *testing.T) {
 		{name: "nothing"},
 		{
 			name: "flags",
-			args: "-dir /d -hostname login -port 8443 -local-port 8080 -advertise-tags tag:a,tag:b -authkey-file /k -log warn -debug-tsnet -email-verified own:example.org -no-response-iss",
+			args: "-dir /d -hostname login -port 8443 -local-port 8080 -advertise-tags tag:a,tag:b -authkey-file /k -log warn -debug-tsnet -email-verified own:example.org -no-response-iss -issuer https://login.example -key-rotation 30d -key-file /kek -store postgres://u@h/d",
 			change: func(c *config) {
 				*c = config{
 					dir: "/d", hostname: "login", port: 8443, localPort: 8080,
+					issuer: "https://login.example", keyRotation: 30 * 24 * time.Hour, keyFile: "/kek", store: "postgres://u@h/d",
 					advertiseTags: []string{"tag:a", "tag:b"}, authKeyFile: "/k",
 					logLevel: slog.LevelWarn, debugTsnet: true,
 					emailVerified:      tsidp.EmailVerified{Domains: []string{"example.org"}},
@@ -67,10 +69,14 @@ func TestParseConfig(t *testing.T) {
 				"TSIDP_DIR=/d", "TSIDP_HOSTNAME=login", "TSIDP_PORT=8443", "TSIDP_LOCAL_PORT=0",
 				"TSIDP_ADVERTISE_TAGS=tag:a", "TSIDP_AUTHKEY_FILE=/k", "TSIDP_LOG=error",
 				"TSIDP_DEBUG_TSNET=1", "TSIDP_EMAIL_VERIFIED=all", "TSIDP_NO_RESPONSE_ISS=t",
+				"TSIDP_ISSUER=https://login.example/idp", "TSIDP_KEY_ROTATION=2160h", "TSIDP_KEY_FILE=/kek",
+				"TSIDP_STORE=postgresql:///d?host=/run/postgresql&password=hush",
 			},
 			change: func(c *config) {
 				*c = config{
 					dir: "/d", hostname: "login", port: 8443, localPort: 0,
+					issuer: "https://login.example/idp", keyRotation: 2160 * time.Hour, keyFile: "/kek",
+					store:         "postgresql:///d?host=/run/postgresql&password=hush",
 					advertiseTags: []string{"tag:a"}, authKeyFile: "/k",
 					logLevel: slog.LevelError, debugTsnet: true,
 					emailVerified: tsidp.EmailVerified{All: true}, omitResponseIssuer: true,
@@ -107,6 +113,9 @@ func TestParseConfig(t *testing.T) {
 		{name: "later parts switched off", args: "-funnel=0", env: []string{"TSIDP_USE_LOCAL_TAILSCALED=false", "TSIDP_ENABLE_STS=F"}},
 		{name: "auth key from the environment", env: []string{"TS_AUTHKEY=k"}},
 		{name: "spaces between tags", args: "-advertise-tags=tag:a,\ttag:b", change: func(c *config) { c.advertiseTags = []string{"tag:a", "tag:b"} }},
+		{name: "a password for all to see", args: "-store postgres://u:p@h/d", change: func(c *config) { c.store, c.passwordInArgs = "postgres://u:p@h/d", true }},
+		{name: "the same as a parameter", args: "-store postgres://h/d?password=p", change: func(c *config) { c.store, c.passwordInArgs = "postgres://h/d?password=p", true }},
+		{name: "a password that only this user sees", env: []string{"TSIDP_STORE=postgres://u:p@h/d"}, change: func(c *config) { c.store = "postgres://u:p@h/d" }},
 		{name: "level in capitals", args: "-log=DEBUG", change: func(c *config) { c.logLevel = slog.LevelDebug }},
 		{
 			name:   "debugging requests needs their level",
@@ -123,6 +132,22 @@ func TestParseConfig(t *testing.T) {
 		{name: "no dev", args: "-dev=false -hostname login", change: func(c *config) { *c = defaults(); c.hostname = "login" }},
 		{name: "dev with a port", args: "-dev", env: []string{"TSIDP_LOCAL_PORT=8080"}, change: func(c *config) { c.localPort = 8080 }},
 		{name: "dev with a directory", args: "-dev -dir /d", change: func(c *config) { c.dir = "/d" }},
+		{
+			name: "dev with state",
+			args: "-dev -dir /d -store postgres:///test -key-file /kek -key-rotation 7d",
+			change: func(c *config) {
+				c.dir, c.store, c.keyFile, c.keyRotation = "/d", "postgres:///test", "/kek", 7*24*time.Hour
+			},
+		},
+		{
+			name: "dev beside the state of production",
+			args: "-dev",
+			env:  []string{"TSIDP_DIR=/d", "TSIDP_STORE=mysql://u:p@h", "TSIDP_KEY_FILE=/kek", "TSIDP_ISSUER=https://login.example", "TSIDP_KEY_ROTATION=8d"},
+			change: func(c *config) {
+				c.ignored = []string{"TSIDP_DIR", "TSIDP_STORE", "TSIDP_KEY_FILE", "TSIDP_ISSUER"}
+				c.keyRotation = 8 * 24 * time.Hour
+			},
+		},
 		{
 			name:   "dev with verified addresses",
 			args:   "-dev -email-verified none",
@@ -196,6 +221,20 @@ func TestParseConfigErrors(t *testing.T) {
 		{args: "-advertise-tags ci", want: []string{"-advertise-tags", `"ci"`, "tag:"}},
 		{env: []string{"TS_ADVERTISE_TAGS=tag:a,,tag:b"}, want: []string{"TS_ADVERTISE_TAGS", "tag:a,,tag:b"}},
 		{args: "-hostname=", want: []string{"-hostname", `""`}},
+		{args: "-issuer http://idp.example", want: []string{"-issuer", "http://idp.example", "https"}},
+		{env: []string{"TSIDP_ISSUER=https://idp.example/"}, want: []string{"TSIDP_ISSUER", "slash"}},
+		{args: "-key-rotation 6d", want: []string{"-key-rotation", `"6d"`, "at least"}},
+		{args: "-key-rotation 0d", want: []string{"-key-rotation", `"0d"`}},
+		{args: "-key-rotation 0", want: []string{"-key-rotation", `"0"`}},
+		{args: "-key-rotation -90d", want: []string{"-key-rotation", `"-90d"`}},
+		{args: "-key-rotation 1.5d", want: []string{"-key-rotation", `"1.5d"`}},
+		{args: "-key-rotation 90", want: []string{"-key-rotation", `"90"`, "90d or 2160h"}},
+		{env: []string{"TSIDP_KEY_ROTATION=always"}, want: []string{"TSIDP_KEY_ROTATION", `"always"`}},
+		{args: "-store mysql://u:secret@h/d", want: []string{"-store", `"mysql"`, "postgres://"}},
+		{args: "-store host=h,password=secret", want: []string{"-store", "postgres://", "-dir"}},
+		{env: []string{"TSIDP_STORE=file.db?secret"}, want: []string{"TSIDP_STORE", "postgres://", "-dir"}},
+		{args: "postgres://u:secret@h/d", want: []string{"unexpected argument (a URL)"}},
+		{args: "-dev -issuer https://login.example", want: []string{"-dev", "-issuer"}},
 		{args: "-unknown", want: []string{"-unknown"}},
 		{args: "-port", want: []string{"-port"}},
 		{args: "serve", want: []string{"unexpected argument", `"serve"`}},

@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	"github.com/tailscale/tsidp"
-	"github.com/tailscale/tsidp/store/memory"
 )
 
 // This file is the development mode: the real provider on a simulated
@@ -32,24 +31,14 @@ const (
 // runDev serves a simulated tailnet on loopback until ctx ends.
 func runDev(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) error {
 	warnDev(c, log)
-	port := c.localPort
-	if port < 0 {
-		port = devPort
-	}
-	listeners, err := listenLoopback(port)
+	st, err := openState(ctx, c, log)
 	if err != nil {
 		return err
 	}
-	d, p, err := newDev(c, log, portOf(listeners[0]))
+	defer st.close(log)
+	d, p, endpoints, err := listenDev(ctx, c, st, log)
 	if err != nil {
-		for _, ln := range listeners {
-			ln.Close()
-		}
 		return err
-	}
-	var endpoints []endpoint
-	for _, ln := range listeners {
-		endpoints = append(endpoints, endpoint{ln, d, nil}) // d sets the peer of each request
 	}
 	return serve(ctx, log, p, endpoints, func(ctx context.Context) error {
 		if err := d.demo.register(ctx, d.as(devAlice, d.provider)); err != nil {
@@ -60,13 +49,51 @@ func runDev(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) e
 	})
 }
 
+// listenDev opens all listeners of the development mode.
+func listenDev(ctx context.Context, c config, st *state, log *slog.Logger) (_ *devServer, _ *tsidp.Provider, endpoints []endpoint, err error) {
+	defer func() {
+		if err != nil {
+			closeListeners(endpoints)
+		}
+	}()
+	port := c.localPort
+	if port < 0 {
+		port = devPort
+	}
+	listeners, err := listenLoopback(port)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, ln := range listeners {
+		endpoints = append(endpoints, endpoint{listener: ln})
+	}
+	d, p, err := newDev(c, st, log, portOf(listeners[0]))
+	if err != nil {
+		return nil, nil, endpoints, err
+	}
+	for i := range endpoints {
+		endpoints[i].handler = d // it sets the peer of each request
+	}
+	if err := st.checkIssuer(ctx, d.issuer, true); err != nil {
+		return nil, nil, endpoints, err
+	}
+	if st.dir != "" {
+		e, err := st.adminEndpoint(p, d.issuer, log)
+		if err != nil {
+			return nil, nil, endpoints, err
+		}
+		endpoints = append(endpoints, e)
+	}
+	return d, p, endpoints, nil
+}
+
 func warnDev(c config, log *slog.Logger) {
-	log.Warn("this is for development only: anybody on this machine can be anybody, and everything is lost when the process ends")
+	log.Warn("this is for development only: anybody on this machine can be anybody")
 	if len(c.ignored) > 0 {
 		log.Warn("ignored with -dev", "variables", strings.Join(c.ignored, ", "))
 	}
-	if c.dir != "" {
-		log.Warn("the state directory is not used with -dev yet", "dir", c.dir)
+	if c.dir == "" && c.store == "" {
+		log.Warn("clients, logins and keys are lost when the process ends: -dir DIR keeps them")
 	}
 }
 
@@ -83,21 +110,13 @@ type devServer struct {
 
 // newDev returns the handler for listeners at port, and the provider behind
 // it.
-func newDev(c config, log *slog.Logger, port int) (*devServer, *tsidp.Provider, error) {
+func newDev(c config, st *state, log *slog.Logger, port int) (*devServer, *tsidp.Provider, error) {
 	hosts := devHosts(port)
 	issuer := "http://" + hosts[0]
 	tailnet := devTailnet(devPeers())
-	p, err := tsidp.New(tsidp.Config{
-		Issuer:             issuer,
-		Tailnet:            tailnet,
-		Store:              memory.New(),
-		Hosts:              hosts,
-		Development:        true,
-		EmailVerified:      c.emailVerified,
-		OmitResponseIssuer: c.omitResponseIssuer,
-		DebugRequests:      c.debugRequests,
-		Logger:             log,
-	})
+	cfg := st.providerConfig(c, log)
+	cfg.Issuer, cfg.Tailnet, cfg.Hosts = issuer, tailnet, hosts
+	p, err := tsidp.New(cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("configuring provider: %w", err)
 	}

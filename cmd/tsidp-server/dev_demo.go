@@ -30,15 +30,18 @@ const (
 	demoCallback = "/dev/callback"
 	demoCookie   = "tsidp-dev-login" // state, verifier and nonce of the login under way
 	demoTimeout  = 10 * time.Minute  // for a login, which may wait for a person
+
+	// demoSecret is the same everywhere, so that the application works with a
+	// store that knows it from an earlier start. It opens nothing: everybody
+	// who reaches the development server is an administrator anyway.
+	demoSecret = "a-secret-that-everybody-may-know-for-demonstration"
 )
 
-// A demoApp is the demo application. It may be used concurrently once
-// register has returned.
+// A demoApp is the demo application. It may be used concurrently.
 type demoApp struct {
 	issuer string
 	hosts  []string // under which browsers reach the application
 	client *http.Client
-	secret string // set by register
 }
 
 // newDemoApp returns the application for a provider at port of this machine.
@@ -62,8 +65,8 @@ func newDemoApp(issuer string, hosts []string, port int) *demoApp {
 
 func redirectURI(host string) string { return "http://" + strings.ToLower(host) + demoCallback }
 
-// register creates the application's client through the administration API
-// that h serves to an administrator.
+// register creates the application's client, unless there is one already,
+// through the administration API that h serves to an administrator.
 func (a *demoApp) register(ctx context.Context, h http.Handler) error {
 	var uris []string
 	for _, host := range a.hosts {
@@ -71,6 +74,7 @@ func (a *demoApp) register(ctx context.Context, h http.Handler) error {
 	}
 	metadata, err := json.Marshal(map[string]any{
 		"client_id":                  demoID,
+		"client_secret":              demoSecret,
 		"client_name":                "Demo application",
 		"redirect_uris":              uris,
 		"grant_types":                []string{"authorization_code", "refresh_token"},
@@ -86,16 +90,9 @@ func (a *demoApp) register(ctx context.Context, h http.Handler) error {
 	r.Header.Set("Content-Type", "application/json")
 	w := &memoryResponse{header: make(http.Header)}
 	h.ServeHTTP(w, r)
-	var created struct {
-		Secret string `json:"client_secret"`
-	}
-	if w.status != http.StatusCreated {
+	if w.status != http.StatusCreated && w.status != http.StatusConflict {
 		return fmt.Errorf("status %d: %s", w.status, w.body.Bytes())
 	}
-	if err := json.Unmarshal(w.body.Bytes(), &created); err != nil || created.Secret == "" {
-		return errors.New("the answer holds no client secret")
-	}
-	a.secret = created.Secret
 	return nil
 }
 
@@ -242,7 +239,7 @@ func (m *metadata) response(q url.Values, state string) (code string, err error)
 func (a *demoApp) oauth2(m *metadata, host string) *oauth2.Config {
 	return &oauth2.Config{
 		ClientID:     demoID,
-		ClientSecret: a.secret,
+		ClientSecret: demoSecret,
 		Endpoint: oauth2.Endpoint{
 			AuthURL:   m.AuthorizationEndpoint,
 			TokenURL:  m.TokenEndpoint,

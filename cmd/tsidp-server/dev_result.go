@@ -119,7 +119,7 @@ func (a *demoApp) introspect(ctx context.Context, m *metadata, accessToken strin
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	// "encoded using the application/x-www-form-urlencoded encoding algorithm"
 	// (RFC 6749 section 2.3.1).
-	r.SetBasicAuth(url.QueryEscape(demoID), url.QueryEscape(a.secret))
+	r.SetBasicAuth(url.QueryEscape(demoID), url.QueryEscape(demoSecret))
 	return a.fetchObject(r)
 }
 

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,7 +20,6 @@ import (
 	"strings"
 
 	"github.com/tailscale/tsidp"
-	"github.com/tailscale/tsidp/store/memory"
 	"tailscale.com/client/local"
 	"tailscale.com/hostinfo"
 	"tailscale.com/ipn/ipnstate"
@@ -29,7 +29,12 @@ import (
 // runTsnet serves the tailnet from a node of its own until ctx ends. The
 // control server is that of TS_CONTROL_URL, which tsnet reads by itself.
 func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) error {
-	log.Warn("clients, grants and keys are kept in memory and lost when the process ends, until the durable store arrives in a later release; -dir keeps the tailnet node only")
+	st, err := openState(ctx, c, log) // first: nobody else may be at work on it
+	if err != nil {
+		return err
+	}
+	defer st.close(log)
+	c.dir = st.dir
 	node, err := newNode(c, log)
 	if err != nil {
 		return err
@@ -45,10 +50,11 @@ func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer)
 	if err != nil {
 		return fmt.Errorf("joining tailnet: %w", err)
 	}
-	return serveTsnet(ctx, c, log, stdout, node, status)
+	return serveTsnet(ctx, c, st, log, stdout, node, status)
 }
 
-// newNode returns the node that c describes, not started.
+// newNode returns the node that c describes, not started. c.dir is set: tsnet
+// has a default of its own, which must be the directory of the other state.
 func newNode(c config, log *slog.Logger) (*tsnet.Server, error) {
 	key, err := readAuthKey(c.authKeyFile, log)
 	if err != nil {
@@ -98,32 +104,38 @@ func readAuthKey(path string, log *slog.Logger) (string, error) {
 }
 
 // serveTsnet builds the provider of a node that is up and serves it.
-func serveTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer, node *tsnet.Server, status *ipnstate.Status) error {
-	issuer, err := tsnetIssuer(status, c.port)
+func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdout io.Writer, node *tsnet.Server, status *ipnstate.Status) error {
+	name, err := tsnetIssuer(status, c.port)
 	if err != nil {
+		return err
+	}
+	issuer := cmp.Or(c.issuer, name)
+	if issuer != name {
+		log.Warn("the issuer is not the node's own name: clients find the provider only if that name leads to this server with a certificate for it", "issuer", issuer, "own", name)
+	}
+	if err := st.checkIssuer(ctx, issuer, false); err != nil {
 		return err
 	}
 	tailnet, err := node.LocalClient()
 	if err != nil {
 		return fmt.Errorf("asking tailnet node: %w", err)
 	}
-	p, err := tsidp.New(tsidp.Config{
-		Issuer:             issuer,
-		Tailnet:            tailnet,
-		Store:              memory.New(),
-		EmailVerified:      c.emailVerified,
-		OmitResponseIssuer: c.omitResponseIssuer,
-		DebugRequests:      c.debugRequests,
-		Logger:             log,
-	})
+	cfg := st.providerConfig(c, log)
+	cfg.Issuer, cfg.Tailnet = issuer, tailnet
+	p, err := tsidp.New(cfg)
 	if err != nil {
 		return fmt.Errorf("configuring provider: %w", err)
 	}
-	endpoints, err := tsnetEndpoints(c, log, node, tailnet, p, issuer)
+	admin, err := st.adminEndpoint(p, issuer, log)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, log, p, endpoints, func(context.Context) error {
+	endpoints, err := tsnetEndpoints(c, log, node, tailnet, p, issuer)
+	if err != nil {
+		closeListeners([]endpoint{admin})
+		return err
+	}
+	return serve(ctx, log, p, append(endpoints, admin), func(context.Context) error {
 		_, err := fmt.Fprintf(stdout, "issuer: %s\n", issuer)
 		return err
 	})
@@ -172,7 +184,7 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, tailnet *loc
 		if err != nil {
 			return nil, fmt.Errorf("listening on the tailnet: %w", err)
 		}
-		endpoints = append(endpoints, endpoint{ln, redirectTo(issuer), nil})
+		endpoints = append(endpoints, endpoint{ln, redirectTo(origin(issuer)), nil})
 	}
 	if c.localPort >= 0 {
 		lns, err := listenLoopback(c.localPort)
@@ -192,6 +204,15 @@ func closeListeners(endpoints []endpoint) {
 	for _, e := range endpoints {
 		e.listener.Close()
 	}
+}
+
+// origin returns an issuer without its path.
+func origin(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return issuer // never: the provider has accepted it
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // redirectTo leads browsers from plain HTTP to the same place at issuer, which

@@ -35,6 +35,13 @@ const drainTimeout = 10 * time.Second
 // run is the whole process: it returns the exit code once everything has
 // ended. What programs read goes to stdout, everything else to stderr.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	// The engine below the provider logs to the default.
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	if len(args) > 0 {
+		if cmd, ok := commandNamed(args[0]); ok {
+			return runCommand(ctx, cmd, args[1:], getenv, stdout, stderr)
+		}
+	}
 	c, err := parseConfig(args, getenv)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -48,7 +55,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitOK
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	slog.SetDefault(log) // the engine below the provider logs there
+	slog.SetDefault(log)
 	start := runTsnet
 	if c.dev {
 		start = runDev

@@ -19,11 +19,18 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tailscale/tsidp/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tsidp-server": main})
+	testscript.Main(withPostgres{m}, map[string]func(){"tsidp-server": main})
 }
+
+// withPostgres runs tests that may have used a PostgreSQL server.
+type withPostgres struct{ m *testing.M }
+
+func (w withPostgres) Run() int { return pgtest.Main(w.m) }
 
 // TestScripts runs the real program as testdata/script says. Beside the
 // commands of testscript there are:
@@ -34,7 +41,7 @@ func TestMain(m *testing.M) {
 //	                      send a request; status line, headers and body become stdout
 //	signal TERM|INT       send a signal to the started server
 //	ended CODE            wait for the end of the started server; it must exit with CODE;
-//	                      its outputs become stdout and stderr
+//	                      its outputs become stdout and stderr; another may be started then
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -86,7 +93,7 @@ func checkExit(ts *testscript.TestScript, err error, want string) {
 func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	s := ts.Value(startedKey{}).(*started)
 	if neg || s.cmd != nil {
-		ts.Fatalf("usage: start [ARG...], once")
+		ts.Fatalf("usage: start [ARG...], one at a time")
 	}
 	s.cmd = exec.Command("tsidp-server", args...)
 	s.cmd.Dir = ts.Getenv("WORK")
@@ -104,10 +111,11 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	pipe, err := s.cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
+	cmd := s.cmd // s is that of another server later
 	ts.Defer(func() {
-		if s.cmd.ProcessState == nil {
-			_ = s.cmd.Process.Kill()
-			_ = s.cmd.Wait()
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
 		}
 	})
 	s.out = bufio.NewReader(io.TeeReader(pipe, &s.stdout))
@@ -142,6 +150,7 @@ func scriptEnded(ts *testscript.TestScript, neg bool, args []string) {
 	checkExit(ts, s.cmd.Wait(), args[0])
 	fmt.Fprint(ts.Stdout(), s.stdout.String())
 	fmt.Fprint(ts.Stderr(), s.stderr.String())
+	*s = started{}
 }
 
 func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {

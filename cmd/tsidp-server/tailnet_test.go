@@ -52,6 +52,12 @@ func startServer(t *testing.T, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return launch(t, bin, env, args...)
+}
+
+// launch starts bin, a tsidp-server.
+func launch(t *testing.T, bin string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, cmd: exec.Command(bin, args...), stderr: new(bytes.Buffer)}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
 	p.cmd.Stderr = p.stderr
@@ -133,11 +139,24 @@ func TestTailnet(t *testing.T) {
 		t.Errorf("plain HTTP: %s to %q", res.Status, loc)
 	}
 
+	if code, out, errs := runTool(t, "keys", "list", "-dir", dir); code != 0 || !strings.Contains(out, "RS256") {
+		t.Errorf("keys list: exit code %d\n%s%s", code, out, errs)
+	}
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM\n%s", code, p.stderr)
 	}
-	if !strings.Contains(p.stderr.String(), "kept in memory") {
-		t.Errorf("the start does not say what is kept:\n%s", p.stderr)
+	if strings.Contains(p.stderr.String(), "lost when the process ends") {
+		t.Errorf("the start says that state is lost:\n%s", p.stderr)
+	}
+	// The state belongs to the issuer that it was made under.
+	moved := startServer(t, tn.Env(), "-dir", dir, "-issuer", "https://login.example/idp")
+	if log := moved.fail(); !strings.Contains(log, "start it with -issuer https://"+fqdn+" ") || !strings.Contains(log, "not the node's own name") {
+		t.Errorf("under another issuer:\n%s", log)
+	}
+	for _, name := range []string{databaseName, "tailscaled.state"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v (%v), want mode 0600", name, info, err)
+		}
 	}
 }
 

@@ -128,5 +128,8 @@ func checkPage(q store.Query) (*cursor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !c.isOf(q) {
+		return nil, fmt.Errorf("reading page token: %w: that of another query", store.ErrPage)
+	}
 	return &c, nil
 }

@@ -7,14 +7,26 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/tailscale/tsidp/store"
 )
 
 // A cursor is what Page.Next says: the last record of the page.
 type cursor struct {
-	value string // in the index of the query; at most 65535 bytes
+	value string // in the index of the query, or none; at most 65535 bytes
 	id    string
+}
+
+// isOf reports whether c is a place among what q selects.
+func (c cursor) isOf(q store.Query) bool {
+	switch {
+	case q.Index == "":
+		return c.value == "" && strings.HasPrefix(c.id, q.Value)
+	case q.Prefix:
+		return strings.HasPrefix(c.value, q.Value)
+	}
+	return c.value == q.Value
 }
 
 // String returns c in base64url: the length of the value in two bytes, big

@@ -39,33 +39,46 @@ func (c *conditions) number(sql string, args ...any) string {
 
 func (c *conditions) where() string { return " WHERE " + strings.Join(c.list, " AND ") }
 
-// within adds that column begins with prefix.
-func (c *conditions) within(column, prefix string) {
-	c.add(column+" >= ?", []byte(prefix))
+// within adds that column begins with prefix. What comes before the prefix
+// need not be kept out if a cursor does so.
+func (c *conditions) within(column, prefix string, at *cursor) {
+	if at == nil {
+		c.add(column+" >= ?", []byte(prefix))
+	}
 	if end, ok := successor(prefix); ok {
 		c.add(column+" < ?", end)
 	}
 }
 
 // selection returns the tables that q asks, as they stand behind FROM, and
-// its conditions. Of these the first are a range of an index.
-func selection(q store.Query) (from string, c conditions) {
+// its conditions: a range of an index, behind the cursor if there is one, and
+// that the record lives.
+func selection(q store.Query, at *cursor) (from string, c conditions) {
 	kind := Key(string(q.Kind))
-	if q.Index == "" {
+	switch {
+	case q.Index == "":
+		from = "tsidp_record g"
 		c.add("g.kind = ?", kind)
-		c.within("g.id", q.Value)
-		c.add("(g.expires_at IS NULL OR g.expires_at > ?)", q.Now.UnixMicro())
-		return "tsidp_record g", c
-	}
-	c.add("i.kind = ?", kind)
-	c.add("i.name = ?", Key(q.Index))
-	if q.Prefix {
-		c.within("i.value", q.Value)
-	} else {
-		c.add("i.value = ?", []byte(q.Value))
+		c.within("g.id", q.Value, at)
+		if at != nil {
+			c.add("g.id > ?", []byte(at.id))
+		}
+	case q.Prefix:
+		from = "tsidp_record_index i JOIN tsidp_record g ON g.seq = i.record"
+		c.add("i.kind = ? AND i.name = ?", kind, Key(q.Index))
+		c.within("i.value", q.Value, at)
+		if at != nil {
+			c.add("(i.value, i.id) > (?, ?)", []byte(at.value), []byte(at.id))
+		}
+	default:
+		from = "tsidp_record_index i JOIN tsidp_record g ON g.seq = i.record"
+		c.add("i.kind = ? AND i.name = ? AND i.value = ?", kind, Key(q.Index), []byte(q.Value))
+		if at != nil {
+			c.add("i.id > ?", []byte(at.id))
+		}
 	}
 	c.add("(g.expires_at IS NULL OR g.expires_at > ?)", q.Now.UnixMicro())
-	return "tsidp_record_index i JOIN tsidp_record g ON g.seq = i.record", c
+	return from, c
 }
 
 // order returns the columns by which q orders.
@@ -76,25 +89,13 @@ func order(q store.Query) string {
 	return "i.value, i.id"
 }
 
-// after adds that a record stands behind a cursor.
-func (c *conditions) after(q store.Query, at cursor) {
-	if q.Index == "" {
-		c.add("g.id > ?", []byte(at.id))
-		return
-	}
-	c.add("(i.value, i.id) > (?, ?)", []byte(at.value), []byte(at.id))
-}
-
 // List implements [store.Store]. Isolation: one statement.
 func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 	at, err := checkPage(q)
 	if err != nil {
 		return store.Page{}, err
 	}
-	from, c := selection(q)
-	if at != nil {
-		c.after(q, *at)
-	}
+	from, c := selection(q, at)
 	limit := q.Limit
 	if limit == 0 {
 		limit = store.MaxPage
@@ -128,7 +129,7 @@ func (s *Store) Count(ctx context.Context, q store.Query) (int, error) {
 	if err := checkQuery(q); err != nil {
 		return 0, err
 	}
-	from, c := selection(q)
+	from, c := selection(q, nil)
 	var n int64
 	err := s.db.Read(ctx, func(tx Tx) error {
 		_, err := queryRow(ctx, tx, "SELECT count(*) FROM "+from+c.where(), c.args, &n)

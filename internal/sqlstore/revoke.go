@@ -85,11 +85,10 @@ func until(r store.Revocation) int64 { return r.Now.Add(r.KeepFor).UnixMicro() }
 func killStatement(ctx context.Context, tx Tx, r store.Revocation) (string, []any, error) {
 	c := conditions{}
 	set := c.number(killSelected, r.Now.UnixMicro(), []byte(r.Reason), until(r), until(r))
-	c.add("kind = ?", grantKind())
 	c.add("dead_at IS NULL")
 	c.add("(expires_at IS NULL OR expires_at > ?)", r.Now.UnixMicro())
 	if r.Select.ID != "" {
-		c.add("id = ?", []byte(r.Select.ID))
+		c.add("kind = ? AND id = ?", grantKind(), []byte(r.Select.ID))
 		return set + c.where(), c.args, nil
 	}
 	entries, err := byCount(ctx, tx, r.Select.Index)

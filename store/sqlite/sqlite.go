@@ -60,10 +60,11 @@ var dialect = sqlstore.Dialect{
 // called concurrently.
 type Store struct {
 	*sqlstore.Store
-	path   string
-	lock   *fileLock
-	reads  *sql.DB
-	writer *writer
+	path     string
+	lock     *fileLock
+	reads    *sql.DB
+	prepared *statements // on reads
+	writer   *writer
 
 	mu      sync.Mutex
 	closed  bool
@@ -121,8 +122,9 @@ func open(ctx context.Context, path string) (*Store, error) {
 	s.reads.SetMaxOpenConns(n)
 	s.reads.SetMaxIdleConns(n)
 	db := &database{reads: newStatements(s.reads), writer: w}
+	s.prepared = db.reads
 	if err := sqlstore.Migrate(ctx, db, dialect, path); err != nil {
-		return nil, errors.Join(err, s.reads.Close(), w.close())
+		return nil, errors.Join(err, s.prepared.close(), s.reads.Close(), w.close())
 	}
 	s.Store = sqlstore.New(db, dialect)
 	return s, nil
@@ -158,7 +160,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.backups.Wait()
 	// The writer last: what others read can not be moved out of the log.
-	if err := errors.Join(s.reads.Close(), s.writer.close(), s.lock.release()); err != nil {
+	if err := errors.Join(s.prepared.close(), s.reads.Close(), s.writer.close(), s.lock.release()); err != nil {
 		return fmt.Errorf("closing %s: %w", s.path, err)
 	}
 	return nil

@@ -48,6 +48,19 @@ func (s *statements) prepare(statement string) (*sql.Stmt, error) {
 	return p, nil
 }
 
+// close gives the statements back; SQLite would keep the files of a connection
+// that has some.
+func (s *statements) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, p := range s.prepared {
+		errs = append(errs, p.Close())
+	}
+	clear(s.prepared)
+	return errors.Join(errs...)
+}
+
 func (s *statements) Exec(ctx context.Context, statement string, args ...any) (int64, error) {
 	p, err := s.prepare(statement)
 	if err != nil {

@@ -99,6 +99,7 @@ func (w *writer) connect(ctx context.Context) error {
 
 // disconnect gives up the connection, and with it any transaction.
 func (w *writer) disconnect() {
+	w.tx.close()
 	w.conn.Raw(func(any) error { return driver.ErrBadConn }) // the driver's connection is closed, not kept
 	w.conn.Close()
 	w.conn, w.tx = nil, nil
@@ -134,7 +135,7 @@ func (w *writer) close() (err error) {
 		<-w.stopped
 		if err = w.connect(context.Background()); err == nil {
 			_, err = w.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-			err = errors.Join(err, w.conn.Close())
+			err = errors.Join(err, w.tx.close(), w.conn.Close())
 		}
 		err = errors.Join(err, w.db.Close())
 	})

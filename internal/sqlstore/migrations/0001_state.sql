@@ -35,6 +35,7 @@ CREATE INDEX tsidp_record_expires ON tsidp_record (expires_at) WHERE expires_at 
 
 -- One row for each entry of tsidp_record.entries.
 CREATE TABLE tsidp_record_index (
+    -- the record, with which the row goes
     record {{.Integer}} NOT NULL REFERENCES tsidp_record (seq) ON DELETE CASCADE,
     -- key of the entry's name
     name   {{.Bytes}} NOT NULL,
@@ -54,7 +55,7 @@ CREATE INDEX tsidp_record_index_order ON tsidp_record_index (kind, name, value, 
 CREATE TABLE tsidp_refresh (
     -- SHA-256 of the refresh token
     hash       {{.Bytes}} NOT NULL PRIMARY KEY,
-    -- its grant, which cannot go before it
+    -- its grant, which can not go before it
     grant_seq  {{.Integer}} NOT NULL REFERENCES tsidp_record (seq),
     -- by the caller's clock
     created_at {{.Integer}},
