@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,15 +35,30 @@ var start = time.Date(2031, time.March, 4, 5, 6, 7, 0, time.UTC)
 
 // schemas is a database of which each schema is for one store.
 type schemas struct {
-	dsn string
-	n   atomic.Int64
+	dsn  string
+	conn *pgx.Conn
+	n    int
+}
+
+func newSchemas(t *testing.T) *schemas {
+	t.Helper()
+	dsn := pgtest.Start(t)
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return &schemas{dsn: dsn, conn: conn}
 }
 
 // next returns a connection string with an empty schema.
 func (s *schemas) next(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprint("schema_", s.n.Add(1))
-	execute(t, s.dsn, "CREATE SCHEMA "+name)
+	s.n++
+	name := fmt.Sprint("schema_", s.n)
+	if _, err := s.conn.Exec(t.Context(), "CREATE SCHEMA "+name); err != nil {
+		t.Fatal(err)
+	}
 	return with(t, s.dsn, "search_path", name)
 }
 
@@ -109,7 +123,7 @@ func rotation(old, next string) store.Rotation {
 }
 
 func TestStore(t *testing.T) {
-	db := &schemas{dsn: pgtest.Start(t)}
+	db := newSchemas(t)
 	storetest.Run(t, func(t *testing.T) store.Store { return openAt(t, db.next(t)) })
 }
 
@@ -121,7 +135,7 @@ func (instance) Close() error { return nil }
 // To connect costs much more than to ask, so each call has a store of its own
 // but not a connection, unless in the long form.
 func TestReopening(t *testing.T) {
-	db := &schemas{dsn: pgtest.Start(t)}
+	db := newSchemas(t)
 	storetest.Run(t, func(t *testing.T) store.Store {
 		dsn := db.next(t)
 		if *long {

@@ -94,9 +94,8 @@ func (s turn) Close() error {
 }
 
 func TestReopening(t *testing.T) {
-	dir := memoryDir(t)
 	storetest.Run(t, func(t *testing.T) store.Store {
-		path := filepath.Join(dir, filepath.Base(t.Name())+".db")
+		path := filepath.Join(memoryDir(t), "tsidp.db")
 		var mu sync.Mutex
 		return storetest.Reopening(func() (store.Store, error) {
 			mu.Lock()
