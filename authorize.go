@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tailscale/tsidp/internal/oauth"
 	"github.com/tailscale/tsidp/store"
@@ -41,6 +42,9 @@ import (
 //	         │  decide  │─ refused ────────────┤
 //	         └────┬─────┘                      └──► redirect with error, to a program
 //	         ┌────▼─────┐
+//	         │ confirm  │─ asked to, or long ago ──► page "continue as …", and back here
+//	         └────┬─────┘
+//	         ┌────▼─────┐
 //	         │   seal   │──────────────────────────► redirect with code, state, iss
 //	         └──────────┘
 //
@@ -58,6 +62,11 @@ type authorizeRequest struct {
 	// replyTo is where the answer goes, which differs only in a fragment.
 	redirectURI string
 	replyTo     string
+
+	session *session
+	// confirmed: the person has pressed the button of the page, now.
+	confirmed bool
+	denied    bool // the person has pressed the other one
 }
 
 // echoed parameters are bytes to us (C46).
@@ -70,23 +79,58 @@ func (p *Provider) serveAuthorize(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	a := &authorizeRequest{form: f}
-	if a.who, err = p.identify(r.Context()); err != nil {
+	if r.Method == http.MethodPost && p.fromForeignPage(r) {
+		return p.repeatAsGet(w, r, pathAuthorize, f)
+	}
+	who, err := p.identify(r.Context())
+	if err != nil {
 		return identityError(err)
 	}
+	return p.runAuthorize(w, r, &authorizeRequest{form: f, who: who})
+}
+
+// runAuthorize is the way down for a request that has been parsed, by a
+// person who is known.
+func (p *Provider) runAuthorize(w http.ResponseWriter, r *http.Request, a *authorizeRequest) error {
 	if err := p.findClient(r.Context(), a); err != nil {
 		return err
 	}
 	if err := a.matchRedirectURI(); err != nil {
 		return err
 	}
-	code, err := p.authorize(r.Context(), a)
+	a.session = p.readSession(r, &a.who)
+	c, err := p.authorize(r.Context(), a)
 	if err != nil {
-		return p.answerAuthorizeError(w, r, a, err)
+		return p.respondError(w, r, a, err)
+	}
+	ask, err := a.mustConfirm(p.now())
+	switch {
+	case err != nil:
+		return p.respondError(w, r, a, err)
+	case ask && a.prompts("none"):
+		return p.respondError(w, r, a, fail(codeLoginRequired, "the person must confirm the login, which prompt none forbids"))
+	case ask:
+		return p.askLogin(w, a)
+	}
+	code, err := p.sealAuthorization(w, a, c)
+	if err != nil {
+		return p.respondError(w, r, a, err)
 	}
 	p.log.Info("authorized", "request", requestID(r.Context()), "client", a.client.ID, "user", a.who.subject(), "node", string(a.who.node))
-	a.redirect(w, r, p.responseURL(a, url.Values{"code": {code}}))
-	return nil
+	return p.respond(w, r, a, url.Values{"code": {code}})
+}
+
+// sealAuthorization makes the code, with the time of the login.
+func (p *Provider) sealAuthorization(w http.ResponseWriter, a *authorizeRequest, c *codeRequest) (string, error) {
+	if a.confirmed {
+		a.session.confirm(a.client.ID, p.now())
+	}
+	c.authTime = time.Unix(a.session.AuthTime, 0).UTC()
+	code, err := p.storage.sealCode(c)
+	if err != nil {
+		return "", err
+	}
+	return code, p.writeSession(w, a.session)
 }
 
 func parseAuthorize(r *http.Request) (*form, error) {
@@ -148,32 +192,34 @@ func (a *authorizeRequest) redirectMismatch() error {
 	return e
 }
 
-// authorize checks what the client asks for, asks for a decision, and seals
-// the code.
-func (p *Provider) authorize(ctx context.Context, a *authorizeRequest) (string, error) {
+// authorize checks what the client asks for, and asks for a decision.
+func (p *Provider) authorize(ctx context.Context, a *authorizeRequest) (*codeRequest, error) {
+	if a.denied {
+		return nil, fail(codeAccessDenied, "the person has declined")
+	}
 	c := &codeRequest{issuedAt: p.now().UTC(), nonce: a.form.get("nonce"), redirectHash: sha256.Sum256([]byte(a.redirectURI))}
 	for _, check := range []func() error{
 		a.checkParameters,
 		func() error { return p.checkPKCE(ctx, a, c) },
 		func() error { return a.checkScope(c) },
+		func() error { return p.checkHint(ctx, a) },
 	} {
 		if err := check(); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	resources := a.form.values["resource"]
 	if err := checkResources(resources); err != nil {
-		return "", err
+		return nil, err
 	}
 	d, no := decide(question{action: actAuthorize, who: a.who, client: a.client, resources: resources, issuer: p.issuer})
 	if no != nil {
-		return "", no.err()
+		return nil, no.err()
 	}
 	c.grantID, c.clientID = newID(), a.client.ID
 	c.subject, c.node, c.addr = a.who.subject(), a.who.node, a.who.addr
 	c.resources = d.resources
-	c.authTime = c.issuedAt // WhoIs is a live proof
-	return p.storage.sealCode(c)
+	return c, nil
 }
 
 // checkParameters refuses what is malformed or not offered.
@@ -205,8 +251,8 @@ func (a *authorizeRequest) checkParameters() error {
 			return fail(not.code, "the parameter %s is not supported", not.name)
 		}
 	}
-	if m := a.form.get("response_mode"); m != "" && m != "query" {
-		return fail(codeInvalidRequest, "response_mode must be query")
+	if err := a.checkResponseMode(); err != nil {
+		return err
 	}
 	return a.checkPrompt()
 }
@@ -214,9 +260,36 @@ func (a *authorizeRequest) checkParameters() error {
 // checkPrompt: "If this parameter contains none with any other value, an
 // error is returned" (OpenID Connect Core section 3.1.2.1).
 func (a *authorizeRequest) checkPrompt() error {
-	prompts := strings.Fields(a.form.get("prompt"))
-	if slices.Contains(prompts, "none") && len(prompts) > 1 {
+	if a.prompts("none") && len(strings.Fields(a.form.get("prompt"))) > 1 {
 		return fail(codeInvalidRequest, "prompt none must stand alone")
+	}
+	return nil
+}
+
+var supportedPrompts = []string{"none", "login", "consent", "select_account"}
+
+// prompts reports whether the client asks for this prompt. Unknown ones are
+// ignored, and so is consent: the policy of the tailnet has given it.
+func (a *authorizeRequest) prompts(prompt string) bool {
+	return slices.Contains(strings.Fields(a.form.get("prompt")), prompt)
+}
+
+// checkHint: "If the End-User identified by the ID Token is already logged in
+// ... the Authorization Server returns a positive response; otherwise, it MUST
+// return an error, such as login_required" (OpenID Connect Core section
+// 3.1.2.1). A hint that says nothing, such as one signed with a key of long
+// ago, is no reason to turn a person away who is there to see the result.
+func (p *Provider) checkHint(ctx context.Context, a *authorizeRequest) error {
+	token := a.form.get("id_token_hint")
+	if token == "" {
+		return nil
+	}
+	hint, err := p.openHint(ctx, token)
+	switch {
+	case err != nil && a.prompts("none"):
+		return fail(codeLoginRequired, "id_token_hint is not an ID token of this issuer").because(err)
+	case err == nil && hint.Subject != a.who.subject():
+		return fail(codeLoginRequired, "id_token_hint names somebody else")
 	}
 	return nil
 }
@@ -268,61 +341,4 @@ func (a *authorizeRequest) checkScope(c *codeRequest) error {
 		return fail(codeInvalidScope, "none of the scopes is known; there are %s", strings.Join(supportedScopes, ", "))
 	}
 	return nil
-}
-
-// answerAuthorizeError tells the client, or the person, that err happened.
-// The redirect URI has been validated.
-func (p *Provider) answerAuthorizeError(w http.ResponseWriter, r *http.Request, a *authorizeRequest, err error) error {
-	e := asProtocolError(err)
-	description := e.description
-	if e.refusal != nil {
-		// The message is for the person, and may name them: a client learns
-		// nothing about somebody who may not use it.
-		description = "the policy of the tailnet does not allow it: " + e.refusal.reason
-	}
-	back := p.responseURL(a, url.Values{"error": {string(e.code)}, "error_description": {descriptionText(description)}})
-	if e.refusal != nil && a.isPerson(r) {
-		return &pageError{protocolError: e, client: a.client, back: back}
-	}
-	p.logError(r, e)
-	a.redirect(w, r, back)
-	return nil
-}
-
-// isPerson reports whether somebody is looking: a browser that navigates,
-// and did not say that it wants no page.
-func (a *authorizeRequest) isPerson(r *http.Request) bool {
-	return acceptsHTML(r) && !slices.Contains(strings.Fields(a.form.get("prompt")), "none")
-}
-
-// responseURL is the redirect URI with the response's parameters, state and
-// iss (RFC 9207) among them. The URI is never parsed and put together again:
-// clients compare it as text.
-func (p *Provider) responseURL(a *authorizeRequest, v url.Values) string {
-	if state := a.form.get("state"); state != "" && !a.form.isRepeated("state") {
-		v.Set("state", state)
-	}
-	if !p.cfg.OmitResponseIssuer {
-		v.Set("iss", p.issuer)
-	}
-	sep := "?"
-	switch {
-	case strings.HasSuffix(a.replyTo, "?"), strings.HasSuffix(a.replyTo, "&"):
-		sep = ""
-	case strings.Contains(a.replyTo, "?"):
-		sep = "&"
-	}
-	return a.replyTo + sep + strings.ReplaceAll(v.Encode(), "+", "%20")
-}
-
-// redirect sends the answer. "The authorization server MUST NOT use the HTTP
-// 307 status code" and SHOULD use 303 (RFC 9700 section 4.12): a form that
-// was posted here must not be posted on.
-func (a *authorizeRequest) redirect(w http.ResponseWriter, r *http.Request, to string) {
-	status := http.StatusFound
-	if r.Method == http.MethodPost {
-		status = http.StatusSeeOther
-	}
-	w.Header().Set("Location", to)
-	w.WriteHeader(status)
 }

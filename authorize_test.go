@@ -586,8 +586,8 @@ func TestC46State(t *testing.T) {
 			for _, q := range []string{query + escaped, query + strings.ReplaceAll(escaped, "+", "%20")} {
 				r := f.get(ada, q)
 				r.response(webRedirect, "", state)
-				if r.header.Get("Set-Cookie") != "" {
-					t.Error("state became a header")
+				if c := r.header.Values("Set-Cookie"); len(c) != 1 || !strings.HasPrefix(c[0], "__Host-tsidp=") {
+					t.Errorf("state became a header: %q", c)
 				}
 				f.do(ada, "POST", "/authorize", "application/x-www-form-urlencoded", q).response(webRedirect, "", state)
 				f.get(ada, q+"&response_mode=fragment").response(webRedirect, "invalid_request", state)
@@ -850,7 +850,8 @@ func TestAuthorizeCrossSite(t *testing.T) {
 	f := newFixture(t)
 	header := []string{"Accept", "text/html", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
 	link := f.get(ada, authorizeQuery().Encode(), header...)
-	form := f.do(ada, "POST", "/authorize", "application/x-www-form-urlencoded", authorizeQuery().Encode(), append(header, "Origin", "https://app.example")...)
+	posted := f.do(ada, "POST", "/authorize", "application/x-www-form-urlencoded", authorizeQuery().Encode(), append(header, "Origin", "https://app.example")...)
+	form := f.get(ada, strings.TrimPrefix(posted.header.Get("Location"), testIssuer+"/authorize?"), header...)
 	page := f.get(ci, authorizeQuery().Encode(), header...)
 	script := f.get(ada, authorizeQuery().Encode(), "Accept", "*/*", "Origin", "https://app.example", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors")
 	preflight := f.do(ada, "OPTIONS", "/authorize", "", "", "Origin", "https://app.example", "Access-Control-Request-Method", "POST")
@@ -949,7 +950,7 @@ func TestResponseTypes(t *testing.T) {
 	}
 	f.authorize(ada, "response_type", "").response(webRedirect, "invalid_request", "S1")
 	f.authorize(ada, "response_mode", "query").response(webRedirect, "", "S1")
-	for _, mode := range []string{"fragment", "form_post", "web_message", "query.jwt", "jwt", "Query"} {
+	for _, mode := range []string{"fragment", "Form_post", "web_message", "query.jwt", "jwt", "Query"} {
 		f.authorize(ada, "response_mode", mode).response(webRedirect, "invalid_request", "S1")
 	}
 }

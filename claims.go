@@ -54,10 +54,19 @@ type userClaims struct {
 	UserID    tailcfg.UserID `json:"uid,omitempty"`
 }
 
+// acrNode is the acr of every login by a person: the request came over the
+// tailnet from a device of theirs, as WhoIs says. There is no other way to log
+// in, so there is no other value (OpenID Connect Core section 2 wants a URI).
+const acrNode = "urn:tailscale:node"
+
+// amrNode are its methods: proof of possession of a key, that of the node
+// (RFC 8176 section 2).
+var amrNode = []string{"pop"}
+
 // claimNames is claims_supported of the metadata: those of userClaims and
 // those that every ID token has.
 var claimNames = []string{
-	"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "at_hash",
+	"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "at_hash",
 	"email", "email_verified", "name", "preferred_username", "picture", "groups",
 	"node", "nid", "key", "addresses", "tags", "tailnet", "uid",
 }

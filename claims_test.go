@@ -393,7 +393,7 @@ func (f *fixture) claimsEverywhere(as netip.Addr) map[string]map[string]any {
 	}
 	for _, m := range all {
 		for _, name := range []string{
-			"iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", // OpenID Connect Core §2
+			"iss", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "at_hash", // OpenID Connect Core §2
 			"active", "scope", "client_id", "username", "token_type", "jti", // RFC 7662 §2.2
 		} {
 			delete(m, name)
@@ -462,7 +462,7 @@ func TestClaimsOfLeanIDToken(t *testing.T) {
 	f := newFixture(t)
 	f.editClient("web", func(c *client) { c.LeanIDToken = true })
 	token := f.login(ada, "scope", strings.Join(supportedScopes, " "), "nonce", "N1")
-	want := []string{"at_hash", "aud", "auth_time", "exp", "iat", "iss", "nonce", "sub"}
+	want := []string{"acr", "amr", "at_hash", "aud", "auth_time", "exp", "iat", "iss", "nonce", "sub"}
 	if got := slices.Sorted(maps.Keys(claimsOf(t, token.IDToken))); !slices.Equal(got, want) {
 		t.Errorf("claims of the ID token %q, want %q", got, want)
 	}

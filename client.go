@@ -251,12 +251,21 @@ func (c *client) validateRedirectURIs(policy oauth.RedirectPolicy) error {
 	if len(c.RedirectURIs) == 0 && c.allowsGrantType(grantAuthorizationCode) {
 		return fail(codeInvalidRedirectURI, "redirect_uris: at least one is needed for the grant type authorization_code")
 	}
-	if len(c.RedirectURIs) > maxRedirectURIs {
-		return fail(codeInvalidRedirectURI, "redirect_uris: more than %d", maxRedirectURIs)
-	}
-	for i, uri := range c.RedirectURIs {
-		if err := oauth.CheckRedirectURI(uri, policy); err != nil {
-			return fail(codeInvalidRedirectURI, "redirect_uris[%d]: %v", i, err)
+	for _, f := range []struct {
+		name string
+		uris []string
+		code errorCode
+	}{
+		{"redirect_uris", c.RedirectURIs, codeInvalidRedirectURI},
+		{"post_logout_redirect_uris", c.PostLogoutRedirectURIs, codeInvalidClientMetadata},
+	} {
+		if len(f.uris) > maxRedirectURIs {
+			return fail(f.code, "%s: more than %d", f.name, maxRedirectURIs)
+		}
+		for i, uri := range f.uris {
+			if err := oauth.CheckRedirectURI(uri, policy); err != nil {
+				return fail(f.code, "%s[%d]: %v", f.name, i, err)
+			}
 		}
 	}
 	return nil

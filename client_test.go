@@ -241,6 +241,7 @@ func TestClientRecord(t *testing.T) {
 		c.Scope, c.ClientURI, c.Contacts, c.Access, c.PKCE = "openid", "https://app.example", []string{"ada@example.com"}, "granted", "required"
 		c.AuthMethodStrict, c.IgnoreFragment, c.LeanIDToken, c.Disabled = true, true, true, true
 		c.ResourceIdentifiers = []string{testResource}
+		c.PostLogoutRedirectURIs = []string{webRedirect}
 		c.AccessTokenSeconds, c.IDTokenSeconds, c.RefreshIdleSeconds, c.RefreshTotalSeconds = 1, 2, 3, 4
 		c.Origin, c.CreatedAt = originAdministrator, time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 		c.Secrets = []clientSecret{hashSecret(webSecret, c.CreatedAt)}

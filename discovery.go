@@ -22,6 +22,7 @@ type metadata struct {
 	UserinfoEndpoint      string `json:"userinfo_endpoint"`
 	IntrospectionEndpoint string `json:"introspection_endpoint"`
 	RevocationEndpoint    string `json:"revocation_endpoint"`
+	EndSessionEndpoint    string `json:"end_session_endpoint"`
 
 	ScopesSupported           []string `json:"scopes_supported"`
 	ResponseTypesSupported    []string `json:"response_types_supported"`
@@ -34,6 +35,8 @@ type metadata struct {
 	RevocationAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
 	CodeChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	ClaimsSupported           []string `json:"claims_supported"`
+	ACRValuesSupported        []string `json:"acr_values_supported"`
+	PromptValuesSupported     []string `json:"prompt_values_supported"`
 	ClaimsParameterSupported  bool     `json:"claims_parameter_supported"`
 	RequestParameterSupported bool     `json:"request_parameter_supported"`
 	// RequestURIParameterSupported must be stated: left out, it means true.
@@ -49,9 +52,16 @@ const (
 	pathUserinfo   = "/userinfo"
 	pathIntrospect = "/introspect"
 	pathRevoke     = "/revoke"
+	pathLogout     = "/logout"
 	pathHealth     = "/healthz"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
+
+	// pathContinue, below the path of an endpoint, takes the answers to its
+	// pages.
+	pathContinue = "/continue"
+	// pathDevelopment is the page of development servers, which are not ours.
+	pathDevelopment = "/dev"
 
 	wellKnownOpenID = "/.well-known/openid-configuration"
 	wellKnownOAuth  = "/.well-known/oauth-authorization-server"
@@ -68,10 +78,11 @@ func (p *Provider) newMetadata() (document, error) {
 		UserinfoEndpoint:      p.issuer + pathUserinfo,
 		IntrospectionEndpoint: p.issuer + pathIntrospect,
 		RevocationEndpoint:    p.issuer + pathRevoke,
+		EndSessionEndpoint:    p.issuer + pathLogout,
 
 		ScopesSupported:          supportedScopes,
 		ResponseTypesSupported:   []string{"code"},
-		ResponseModesSupported:   []string{"query"},
+		ResponseModesSupported:   supportedResponseModes,
 		GrantTypesSupported:      p.grantTypeNames(),
 		SubjectTypesSupported:    []string{"public"},
 		IDTokenAlgsSupported:     []string{jwt.RS256, jwt.ES256, jwt.EdDSA},
@@ -80,6 +91,8 @@ func (p *Provider) newMetadata() (document, error) {
 		RevocationAuthMethods:    supportedAuthMethods,
 		CodeChallengeMethods:     []string{"S256"},
 		ClaimsSupported:          claimNames,
+		ACRValuesSupported:       []string{acrNode},
+		PromptValuesSupported:    supportedPrompts,
 		ResponseIssuer:           !p.cfg.OmitResponseIssuer,
 	}
 	body, err := json.MarshalIndent(m, "", "  ")

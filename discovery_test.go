@@ -75,7 +75,7 @@ func TestDiscoveryListsWhatIsOn(t *testing.T) {
 				t.Errorf("issuer %v", m["issuer"])
 			}
 			methods := map[string]string{
-				"authorization_endpoint": "GET", "token_endpoint": "POST", "jwks_uri": "GET", "userinfo_endpoint": "GET", "introspection_endpoint": "POST", "revocation_endpoint": "POST",
+				"authorization_endpoint": "GET", "token_endpoint": "POST", "jwks_uri": "GET", "userinfo_endpoint": "GET", "introspection_endpoint": "POST", "revocation_endpoint": "POST", "end_session_endpoint": "GET",
 			}
 			for key, v := range m {
 				uri, ok := v.(string)
@@ -143,7 +143,7 @@ func checkListed(t *testing.T, p *Provider, m map[string]any) {
 	for key, want := range map[string][]string{
 		"grant_types_supported":                         grants,
 		"response_types_supported":                      {"code"},
-		"response_modes_supported":                      {"query"},
+		"response_modes_supported":                      {"query", "form_post"},
 		"code_challenge_methods_supported":              {"S256"}, // never plain
 		"subject_types_supported":                       {"public"},
 		"id_token_signing_alg_values_supported":         {"RS256", "ES256", "EdDSA"}, // Discovery §3: RS256 MUST be included

@@ -165,6 +165,7 @@ func faultRequests(f *fixture) []faultRequest {
 	replay := f.redeem(replayed).tokens()
 	moved, asked, reused, unwanted := f.login(gus), f.login(ada), f.login(ada), f.login(ada)
 	f.refresh(f.refresh(reused.RefreshToken).tokens().RefreshToken).tokens()
+	leaving := f.login(adm)
 	f.clock.advance(3 * time.Second)
 	codeWeb, codePub, codeEd := f.code(ada), f.code(ada, forPub()...), f.code(ada, "client_id", "eddsa")
 	f.tailnet.edit(gus, func(res *apitype.WhoIsResponse) { res.Node.StableID = "nOTHERCNTRL" })
@@ -210,6 +211,9 @@ func faultRequests(f *fixture) []faultRequest {
 		{"refresh", []string{"Get", "Refresh", "Rotate"}, func() *reply { return f.refresh(refreshed.RefreshToken) }, tokens},
 		{"refresh, reuse", []string{"Get", "Refresh", "Rotate"}, func() *reply { return f.refresh(reused.RefreshToken) }, invalidGrant},
 		{"refresh, moved", []string{"Get", "Refresh", "Revoke"}, func() *reply { return f.refresh(moved.RefreshToken) }, invalidGrant},
+		{"logout", []string{"Get", "Revoke"}, func() *reply {
+			return f.do(adm, "GET", "/logout?id_token_hint="+leaving.IDToken, "", "", "Accept", "text/html")
+		}, status(200)},
 		{"userinfo", []string{"Get"}, func() *reply { return f.userinfo(used.AccessToken) }, status(200)},
 		{"introspect access token", []string{"Get"}, introspect(used.AccessToken), active},
 		{"introspect refresh token", []string{"Get", "Refresh"}, introspect(asked.RefreshToken), active},

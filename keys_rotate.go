@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
@@ -185,18 +186,72 @@ func (p *Provider) refreshKeys(ctx context.Context) {
 	}
 }
 
-// missedKeys is called when something names a key that is not in the ring:
-// another instance may have made it a moment ago. It reports whether it is
-// worth trying again. Strangers can call it as often as they like, so it asks
-// the store at most once a second.
-func (p *Provider) missedKeys(ctx context.Context) bool {
-	now, last := p.now().UnixNano(), p.missedAt.Load()
-	if now-last < int64(time.Second) && now >= last || !p.missedAt.CompareAndSwap(last, now) {
+const (
+	// missedEvery is how often, at most, the store is asked for keys that are
+	// missing.
+	missedEvery = 50 * time.Millisecond
+	// missedTimeout bounds one such question.
+	missedTimeout = 5 * time.Second
+)
+
+// A keyQuestion is what the calls of missedKeys share.
+type keyQuestion struct {
+	turn  chan struct{} // holds one value while somebody has the turn to ask
+	begun atomic.Int64  // questions so far
+	// pause ends missedEvery after the last question; nil before the first.
+	// It belongs to whoever has the turn.
+	pause *time.Timer
+}
+
+// missedKeys is called when something names a key that is not in ring:
+// another instance may have made it a moment ago. It reports whether there is
+// another ring now, so that it is worth trying again.
+//
+// Strangers can call it as often as they like, so the store is asked once for
+// all that wait, and then not for missedEvery. Nobody is refused for that: a
+// call waits for a question that begins after it.
+func (p *Provider) missedKeys(ctx context.Context, ring *keyring) bool {
+	q := &p.missed
+	before := q.begun.Load()
+	select {
+	case q.turn <- struct{}{}:
+		defer func() { <-q.turn }()
+	case <-ctx.Done():
 		return false
 	}
-	before := p.keys.Load().version
+	if p.keys.Load() == ring && q.begun.Load() == before {
+		p.askForKeys(ctx)
+	}
+	return p.keys.Load() != ring
+}
+
+// unseal opens what this instance or another has sealed.
+func (p *Provider) unseal(ctx context.Context, purpose, sealed string) ([]byte, error) {
+	ring := p.keys.Load()
+	b, err := ring.sealer.Open(purpose, sealed)
+	if err != nil && p.missedKeys(ctx, ring) {
+		return p.keys.Load().sealer.Open(purpose, sealed)
+	}
+	return b, err
+}
+
+// askForKeys asks the store when missedEvery has passed. The caller has the
+// turn.
+func (p *Provider) askForKeys(ctx context.Context) {
+	q := &p.missed
+	if q.pause != nil {
+		select {
+		case <-q.pause.C:
+		case <-ctx.Done():
+			return // the next in turn waits for what is left of it
+		}
+	}
+	q.begun.Add(1)
+	// Others wait for the answer: it must not end with this request.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missedTimeout)
+	defer cancel()
 	p.refreshKeys(ctx)
-	return p.keys.Load().version != before
+	q.pause = time.NewTimer(missedEvery)
 }
 
 // keyRotation is how long a key signs.

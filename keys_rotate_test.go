@@ -9,11 +9,14 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/internal/jwt"
+	"github.com/tailscale/tsidp/store"
 	"github.com/tailscale/tsidp/store/memory"
 )
 
@@ -186,11 +189,9 @@ func TestKeysOfTwoInstances(t *testing.T) {
 	}
 	a.do(adm, "DELETE", pathKeys+"/"+seal, "", "").json(200)
 
-	a.clock.advance(2 * time.Second)
 	if got := b.userinfo(a.login(ada).AccessToken); got.status != 200 {
 		t.Errorf("a token of the other's new key: %d %s", got.status, got.body)
 	}
-	a.clock.advance(2 * time.Second)
 	if got := b.redeem(a.code(ada)); got.status != 200 {
 		t.Errorf("a code under the other's new key: %d %s", got.status, got.body)
 	}
@@ -209,22 +210,66 @@ func doKeys(t *testing.T, f *fixture) []admin.Key {
 	return keys
 }
 
-// TestMissedKeysAsksSeldom: strangers cannot make the provider ask its store
-// for each token that they make up.
-func TestMissedKeysAsksSeldom(t *testing.T) {
-	f := newFixture(t)
-	f.clock.advance(time.Minute)
-	counted := 0
-	for range 50 {
-		before := f.p.missedAt.Load()
-		f.p.missedKeys(t.Context())
-		if f.p.missedAt.Load() != before {
-			counted++
+// newKeyHolder returns a provider that has the keys of s and does not run.
+func newKeyHolder(t *testing.T, s store.Store) *Provider {
+	t.Helper()
+	p, err := New(Config{Issuer: testIssuer, Tailnet: newFakeTailnet(), Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := p.updateKeys(t.Context(), func(doc *keyDocument, now time.Time) (bool, error) { return doc.add([]string{algSeal}, now) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.useKeys(ring)
+	return p
+}
+
+// TestMissedKeys: strangers cannot make the provider ask its store for each
+// token that they make up, and do not keep it from finding what is there.
+func TestMissedKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memory.New()
+		p := newKeyHolder(t, s)
+		start, ring := time.Now(), p.keys.Load()
+		const calls = 50
+		for range calls {
+			if p.missedKeys(t.Context(), ring) {
+				t.Fatal("another ring, from nowhere")
+			}
 		}
-	}
-	if counted != 1 {
-		t.Errorf("asked %d times within a second, want once", counted)
-	}
+		if asked, most := p.missed.begun.Load(), 1+int64(time.Since(start)/missedEvery); asked > most {
+			t.Errorf("one after the other, %d calls have asked %d times in %v, want %d at most", calls, asked, time.Since(start), most)
+		}
+
+		// All at once, just after a question, and another instance has made a
+		// key.
+		err := (&backend{newKeyHolder(t, s)}).changeKeys(t.Context(), func(doc *keyDocument, now time.Time) (bool, error) {
+			return true, doc.retire(doc.Keys[0].ID, now)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := p.missed.begun.Load()
+		gone, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range calls {
+			wg.Go(func() { p.missedKeys(gone, ring) })
+		}
+		synctest.Wait()
+		cancel() // whoever was first is
+		for range calls {
+			wg.Go(func() {
+				if !p.missedKeys(t.Context(), ring) {
+					t.Error("the other's key was not found")
+				}
+			})
+		}
+		wg.Wait()
+		if asked := p.missed.begun.Load() - before; asked != 1 {
+			t.Errorf("at once, %d calls have asked %d times, want once", calls, asked)
+		}
+	})
 }
 
 // TestKeyEncryption: keys are sealed at rest under a key encryption key, from

@@ -50,6 +50,8 @@ type idTokenClaims struct {
 	Expiry   int64        `json:"exp"`
 	IssuedAt int64        `json:"iat"`
 	AuthTime int64        `json:"auth_time"`
+	ACR      string       `json:"acr"`
+	AMR      []string     `json:"amr"`
 	Nonce    string       `json:"nonce,omitempty"`
 	AtHash   string       `json:"at_hash"`
 	userClaims
@@ -80,7 +82,7 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 	}
 	return m.accessSigner.Sign(jwt.TypeAccessToken, &jwt.Claims{
 		Issuer: p.issuer, Subject: m.subject, Audience: audience,
-		Expiry: jwt.NewNumericDate(m.expires), IssuedAt: jwt.NewNumericDate(now), AuthTime: jwt.NewNumericDate(m.authTime),
+		Expiry: jwt.NewNumericDate(m.expires), IssuedAt: jwt.NewNumericDate(now), AuthTime: jwt.NewNumericDate(m.authTime), ACR: acrNode, AMR: amrNode,
 		ID: m.tokenID, ClientID: m.client.ID, Scope: strings.Join(m.scopes, " "),
 	})
 }
@@ -88,7 +90,7 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (string, error) {
 	claims := &idTokenClaims{
 		Issuer: p.issuer, Subject: m.subject, Audience: jwt.Audience{m.client.ID},
-		Expiry: now.Add(m.life.IDToken).Unix(), IssuedAt: now.Unix(), AuthTime: m.authTime.Unix(),
+		Expiry: now.Add(m.life.IDToken).Unix(), IssuedAt: now.Unix(), AuthTime: m.authTime.Unix(), ACR: acrNode, AMR: amrNode,
 		Nonce: m.nonce, AtHash: jwt.HalfHash(m.idSigner.Alg(), access),
 	}
 	if m.client.Imported && len(m.resources) > 0 {

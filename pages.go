@@ -16,36 +16,52 @@ import (
 
 // The pages that people see. They need no JavaScript and load nothing.
 
-//go:embed pages/*.html pages/style.css
+//go:embed pages/*.html pages/style.css pages/submit.js
 var pageFiles embed.FS
 
 // pageSet are the parsed pages with the policy that fits their style.
 type pageSet struct {
 	templates *template.Template
 	csp       string
+	// submitCSP is that of the page that submits itself.
+	submitCSP string
 }
 
-// newPageSet parses the embedded pages. The style is inline, and the policy
-// allows exactly it by its hash.
+// newPageSet parses the embedded pages. The style is inline, and so is the one
+// script, which submits a form that the person would else submit; the policy
+// allows exactly these by their hashes.
 func newPageSet() (*pageSet, error) {
 	style, err := pageFiles.ReadFile("pages/style.css")
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(style)
+	submit, err := pageFiles.ReadFile("pages/submit.js")
+	if err != nil {
+		return nil, err
+	}
 	t, err := template.New("").Funcs(template.FuncMap{
-		"style": func() template.CSS { return template.CSS(style) },
+		"style":  func() template.CSS { return template.CSS(style) },
+		"submit": func() template.JS { return template.JS(submit) },
 	}).ParseFS(pageFiles, "pages/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parsing pages: %w", err)
 	}
-	return &pageSet{
-		templates: t,
+	policy := func(script string) string {
 		// No form-action: browsers would block the redirect in which a form
 		// of ours ends.
-		csp: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; frame-ancestors 'none'",
-	}, nil
+		return "default-src 'none'; style-src " + cspHash(style) + script + "; base-uri 'none'; frame-ancestors 'none'"
+	}
+	return &pageSet{templates: t, csp: policy(""), submitCSP: policy("; script-src " + cspHash(submit))}, nil
 }
+
+// cspHash is the source expression for an inline style or script.
+func cspHash(text []byte) string {
+	sum := sha256.Sum256(text)
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// pageFormPost is the page that submits itself.
+const pageFormPost = "form_post.html"
 
 // render writes a page. It is complete before its first byte is sent.
 func (s *pageSet) render(w http.ResponseWriter, status int, name string, data any) error {
@@ -56,6 +72,9 @@ func (s *pageSet) render(w http.ResponseWriter, status int, name string, data an
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", s.csp)
+	if name == pageFormPost {
+		h.Set("Content-Security-Policy", s.submitCSP)
+	}
 	h.Set("X-Frame-Options", "DENY")
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
@@ -67,7 +86,7 @@ func (s *pageSet) render(w http.ResponseWriter, status int, name string, data an
 type pageError struct {
 	*protocolError
 	client *client
-	back   string
+	back   link
 }
 
 // errorPage is the data of pages/error.html.
@@ -77,7 +96,7 @@ type errorPage struct {
 	Code      string
 	Grant     string // JSON for the tailnet's policy file
 	Client    string
-	Back      template.URL
+	Back      link
 	RequestID string
 	Retry     bool
 }
@@ -101,9 +120,7 @@ func (p *Provider) writeErrorPage(w http.ResponseWriter, r *http.Request, err er
 	}
 	if page.client != nil {
 		data.Client = page.client.displayName()
-		// Safe as a link: it was compared with what is registered, where no
-		// scheme that runs scripts can be.
-		data.Back = template.URL(page.back)
+		data.Back = page.back
 	}
 	if e.code == codeUnavailable {
 		setChallenge(w.Header(), e)

@@ -46,9 +46,7 @@ type Provider struct {
 
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
 	keysMu sync.Mutex              // held while keys are made
-	// missedAt is when the store was last asked for a key that was missing,
-	// in nanoseconds.
-	missedAt atomic.Int64
+	missed keyQuestion             // what missedKeys shares
 
 	ready   chan struct{} // closed when keys are there
 	running atomic.Bool
@@ -71,6 +69,7 @@ func New(cfg Config) (*Provider, error) {
 		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hostname: u.Hostname(), hosts: ownHosts(u, cfg.Hosts),
 		log: cfg.Logger, now: cfg.Now, store: cfg.Store,
 		ready: make(chan struct{}), closed: make(chan struct{}),
+		missed: keyQuestion{turn: make(chan struct{}, 1)},
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

@@ -19,7 +19,7 @@ import (
 //	token, userinfo,          ×            ×
 //	introspection, revocation
 //	healthz                   ×            ×               ×
-//	authorize                 ×        static page
+//	authorize, logout         ×        static page
 //	/api/v1                   ×                            ×
 
 // A handlerFunc answers a request, or returns the error to answer with.
@@ -72,14 +72,19 @@ func (p *Provider) healthRoute() route {
 func (p *Provider) tailnetRoutes() []route {
 	routes := []route{
 		{path: p.path + pathAuthorize, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveAuthorize, "POST": p.serveAuthorize}},
+		{path: p.path + pathAuthorize + pathContinue, page: true, ambient: true, methods: post(p.serveAuthorizeContinue)},
+		{path: p.path + pathLogout, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveLogout, "POST": p.serveLogout}},
+		{path: p.path + pathLogout + pathContinue, page: true, ambient: true, methods: post(p.serveLogoutContinue)},
 	}
 	return append(routes, p.apiRoutes(p.requireAdmin)...)
 }
 
 // elsewhereRoutes stand in for tailnetRoutes on listeners without identity.
 func (p *Provider) elsewhereRoutes() []route {
+	anonymous := map[string]handlerFunc{"GET": p.serveNotOnTailnet, "POST": p.serveNotOnTailnet}
 	return []route{
-		{path: p.path + pathAuthorize, page: true, methods: map[string]handlerFunc{"GET": p.serveNotOnTailnet, "POST": p.serveNotOnTailnet}},
+		{path: p.path + pathAuthorize, page: true, methods: anonymous},
+		{path: p.path + pathLogout, page: true, methods: anonymous},
 	}
 }
 

@@ -71,10 +71,7 @@ func (s *storage) sealCode(c *codeRequest) (string, error) {
 // result is a *codeRequest.
 func (s *storage) AuthRequestByCode(ctx context.Context, code string) (op.AuthRequest, error) {
 	invalid := fail(codeInvalidGrant, "the authorization code is not valid or has expired")
-	b, err := s.p.keys.Load().sealer.Open(purposeCode, code)
-	if err != nil && s.p.missedKeys(ctx) {
-		b, err = s.p.keys.Load().sealer.Open(purposeCode, code)
-	}
+	b, err := s.p.unseal(ctx, purposeCode, code)
 	if err != nil {
 		return nil, invalid.because(err)
 	}

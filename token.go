@@ -70,8 +70,9 @@ func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifie
 // lookupKey finds a verification key, also one that another instance made.
 func (p *Provider) lookupKey(ctx context.Context) func(kid string) (jwt.PublicKey, bool) {
 	return func(kid string) (jwt.PublicKey, bool) {
-		key, ok := p.keys.Load().lookup(kid)
-		if !ok && p.missedKeys(ctx) {
+		ring := p.keys.Load()
+		key, ok := ring.lookup(kid)
+		if !ok && p.missedKeys(ctx, ring) {
 			return p.keys.Load().lookup(kid)
 		}
 		return key, ok

@@ -262,7 +262,7 @@ func TestAccessTokenRFC9068(t *testing.T) {
 	delete(got, "jti")
 	if d := cmp.Diff(map[string]any{
 		"iss": testIssuer, "sub": "userid:1001", "aud": testIssuer, "client_id": "web", "scope": "openid",
-		"exp": now + 300, "iat": now, "auth_time": now - 7,
+		"exp": now + 300, "iat": now, "auth_time": now - 7, "acr": acrNode, "amr": []any{"pop"},
 	}, got); d != "" {
 		t.Errorf("claims (-want +got):\n%s", d)
 	}
@@ -879,7 +879,7 @@ func TestLeanLogin(t *testing.T) {
 			}
 		}
 		slices.Sort(names)
-		if d := cmp.Diff([]string{"at_hash", "aud", "auth_time", "exp", "iat", "iss", "sub"}, names); d != "" {
+		if d := cmp.Diff([]string{"acr", "amr", "at_hash", "aud", "auth_time", "exp", "iat", "iss", "sub"}, names); d != "" {
 			t.Errorf("claims (-want +got):\n%s", d)
 		}
 		info := f.userinfo(res.AccessToken).json(200)

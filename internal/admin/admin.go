@@ -20,6 +20,9 @@ type ClientMetadata struct {
 	ID           string   `json:"client_id,omitempty"`
 	Name         string   `json:"client_name,omitempty"`
 	RedirectURIs []string `json:"redirect_uris"`
+	// PostLogoutRedirectURIs are where the logout endpoint may send people. If
+	// there are none, an address of the same origin as a redirect URI is.
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
 	// GrantTypes default to authorization_code and refresh_token.
 	GrantTypes    []string `json:"grant_types,omitempty"`
 	ResponseTypes []string `json:"response_types,omitempty"`

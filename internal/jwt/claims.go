@@ -24,6 +24,8 @@ type Claims struct {
 	NotBefore *NumericDate `json:"nbf,omitempty"`
 	IssuedAt  *NumericDate `json:"iat,omitempty"`
 	AuthTime  *NumericDate `json:"auth_time,omitempty"`
+	ACR       string       `json:"acr,omitempty"`
+	AMR       []string     `json:"amr,omitempty"`
 	ID        string       `json:"jti,omitempty"`
 	ClientID  string       `json:"client_id,omitempty"`
 	Scope     string       `json:"scope,omitempty"`

@@ -1,0 +1,165 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"tailscale.com/tailcfg"
+)
+
+// Pages that ask the person before a request goes on. The request that they
+// interrupted stands in the form as it came; beside it stands a proof, sealed,
+// that this person was shown this page for this request on this node. So
+// nothing is stored, nobody can press the button for somebody else, and a
+// page of another site cannot press it at all.
+
+// purposeInteraction is the purpose of sealed proofs.
+const purposeInteraction = "interaction"
+
+// interactionLifetime is how long a page may stay open.
+const interactionLifetime = 10 * time.Minute
+
+// A proof says who was asked what, and when.
+type proof struct {
+	Path    string               `json:"path"` // of the endpoint that asked
+	Query   [32]byte             `json:"query"`
+	Subject string               `json:"sub"`
+	Node    tailcfg.StableNodeID `json:"node"`
+	At      int64                `json:"at"` // Unix seconds
+}
+
+// An interactionPage is the data of pages/interact.html.
+type interactionPage struct {
+	Title   string
+	Message []string // paragraphs
+	Who     string   // the person
+	Node    string   // the device
+	Switch  bool     // say how to be somebody else
+	SwitchURL,
+	Action string // where the form goes
+	Query, Proof string
+	Yes, No      string // labels of the buttons; No may be empty
+}
+
+// ask shows a page of the endpoint at path, which interrupts f.
+func (p *Provider) ask(w http.ResponseWriter, path string, f *form, who *identity, page interactionPage) error {
+	page.Query = f.values.Encode()
+	b, err := json.Marshal(proof{path, sha256.Sum256([]byte(page.Query)), who.subject(), who.node, p.now().Unix()})
+	if err != nil {
+		return fmt.Errorf("sealing interaction: %w", err)
+	}
+	page.Proof = p.keys.Load().sealer.Seal(purposeInteraction, b)
+	page.Action = p.path + path + pathContinue
+	page.Who, page.Node = who.principal(), who.shortNode()
+	if p.cfg.Development {
+		page.SwitchURL = p.path + pathDevelopment
+	}
+	return p.pages.render(w, http.StatusOK, "interact.html", page)
+}
+
+// A choice is what came of a page.
+type choice struct {
+	form    *form // the interrupted request
+	yes     bool
+	current bool // given by who is there now, in time
+}
+
+// readChoice reads the form of a page that the endpoint at path showed. An
+// answer that came too late, or from somebody else, is not current: the
+// question stands, and is for who is there now.
+func (p *Provider) readChoice(r *http.Request, path string, who *identity) (*choice, error) {
+	if p.fromForeignPage(r) {
+		return nil, fail(codeAccessDenied, "a web page of another origin may not answer for you")
+	}
+	posted, err := parseForm(r)
+	if err != nil {
+		return nil, err
+	}
+	query := posted.get("query")
+	var pr proof
+	b, err := p.unseal(r.Context(), purposeInteraction, posted.get("proof"))
+	if err == nil {
+		err = json.Unmarshal(b, &pr)
+	}
+	if err == nil && (pr.Path != path || pr.Query != sha256.Sum256([]byte(query))) {
+		err = errors.New("proof of another request")
+	}
+	if err != nil {
+		return nil, fail(codeInvalidRequest, "This form is not one of ours, or is very old. Go back to the application and start again.").because(err)
+	}
+	a := &choice{yes: posted.get("answer") == "yes"}
+	if a.form, err = newForm(query); err != nil {
+		return nil, err
+	}
+	age := p.now().Sub(time.Unix(pr.At, 0))
+	a.current = pr.Subject == who.subject() && pr.Node == who.node && age > -clockSkew && age < interactionLifetime
+	return a, nil
+}
+
+// shortNode is the name of the device for people.
+func (id *identity) shortNode() string {
+	name, _, _ := strings.Cut(id.nodeName, ".")
+	if name == "" {
+		return id.addr.String()
+	}
+	return name
+}
+
+// mustConfirm reports whether the person has to confirm this login: because
+// the client asks for it, because it is too long ago, or because they have
+// signed out.
+func (a *authorizeRequest) mustConfirm(now time.Time) (bool, error) {
+	// "Specifies the allowable elapsed time in seconds since the last time the
+	// End-User was actively authenticated by the OP" (OpenID Connect Core
+	// section 3.1.2.1).
+	tooOld := false
+	if s := a.form.get("max_age"); s != "" {
+		limit, err := strconv.ParseUint(s, 10, 31)
+		if err != nil {
+			return false, fail(codeInvalidRequest, "max_age must be a number of seconds")
+		}
+		age := now.Unix() - a.session.AuthTime
+		tooOld = limit == 0 || age > int64(limit)
+	}
+	if a.confirmed {
+		return false, nil
+	}
+	return tooOld || a.prompts("login") || a.prompts("select_account") || a.session.signedOut(a.client.ID), nil
+}
+
+// askLogin shows the page "continue as … on …".
+func (p *Provider) askLogin(w http.ResponseWriter, a *authorizeRequest) error {
+	page := interactionPage{
+		Title:  "Log in to " + a.client.displayName(),
+		Switch: true, Yes: "Continue as " + a.who.principal(), No: "Cancel",
+	}
+	if a.session.signedOut(a.client.ID) {
+		page.Message = append(page.Message, "You have signed out here.")
+	}
+	page.Message = append(page.Message, fmt.Sprintf("%s asks you to confirm who is logging in.", a.client.displayName()))
+	return p.ask(w, pathAuthorize, a.form, &a.who, page)
+}
+
+// serveAuthorizeContinue takes the answer to a page of /authorize.
+func (p *Provider) serveAuthorizeContinue(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.identify(r.Context())
+	if err != nil {
+		return identityError(err)
+	}
+	ans, err := p.readChoice(r, pathAuthorize, &who)
+	if err != nil {
+		return err
+	}
+	return p.runAuthorize(w, r, &authorizeRequest{
+		form: ans.form, who: who, confirmed: ans.yes && ans.current, denied: !ans.yes,
+	})
+}
