@@ -229,7 +229,7 @@ func (p *Provider) missedKeys(ctx context.Context, ring *keyring) bool {
 func (p *Provider) unseal(ctx context.Context, purpose, sealed string) ([]byte, error) {
 	ring := p.keys.Load()
 	b, err := ring.sealer.Open(purpose, sealed)
-	if err != nil && p.missedKeys(ctx, ring) {
+	if errors.Is(err, jwt.ErrUnknownKey) && p.missedKeys(ctx, ring) {
 		return p.keys.Load().sealer.Open(purpose, sealed)
 	}
 	return b, err

@@ -96,8 +96,13 @@ func (s *Sealer) Seal(purpose string, plaintext []byte) string {
 	return base64.RawURLEncoding.EncodeToString(out)
 }
 
+// ErrUnknownKey says that a string looks sealed, under a key that the [Sealer]
+// does not have. Anybody can make such a string.
+var ErrUnknownKey = errors.New("unknown key")
+
 // Open returns the plaintext of a string that [Sealer.Seal] made for the same
-// purpose and issuer, under one of the keys.
+// purpose and issuer, under one of the keys. Errors are [ErrInvalid], and
+// beside it [ErrUnknownKey].
 func (s *Sealer) Open(purpose, sealed string) ([]byte, error) {
 	if len(sealed) > MaxSealedLen {
 		return nil, invalid("sealed value is too long")
@@ -108,7 +113,7 @@ func (s *Sealer) Open(purpose, sealed string) ([]byte, error) {
 	}
 	aead, ok := s.aeads[binary.BigEndian.Uint32(data[1:])]
 	if !ok {
-		return nil, invalid("sealed under an unknown key")
+		return nil, fmt.Errorf("%w: sealed under an %w", ErrInvalid, ErrUnknownKey)
 	}
 	header, nonce := data[:sealHeaderLen], data[sealHeaderLen:sealPrefixLen]
 	plaintext, err := aead.Open(nil, nonce, data[sealPrefixLen:], s.associatedData(header, purpose))

@@ -6,6 +6,7 @@ package jwt
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -95,12 +96,18 @@ func TestSealKeyRotation(t *testing.T) {
 			continue
 		}
 		wantInvalid(t, err, "unknown key", sealed)
+		if !errors.Is(err, ErrUnknownKey) {
+			t.Errorf("%s: %v is not ErrUnknownKey", tt.name, err)
+		}
 	}
 	// The same ID with another key.
 	other := SealKey{ID: 1, Key: testSealKey(9).Key}
 	sealed := before.Seal("code", []byte("x"))
 	_, err := newSealer(t, testIssuer, other).Open("code", sealed)
 	wantInvalid(t, err, "not by us", sealed)
+	if errors.Is(err, ErrUnknownKey) {
+		t.Errorf("%v is ErrUnknownKey, but the key is known", err)
+	}
 	// The ID is bound, even where two IDs name the same key.
 	twins := newSealer(t, testIssuer, testSealKey(1), SealKey{ID: 2, Key: testSealKey(1).Key})
 	data := decoded(t, sealed)
