@@ -320,25 +320,7 @@ func (p *Provider) checkPKCE(ctx context.Context, a *authorizeRequest, c *codeRe
 	return err
 }
 
-// checkScope narrows unknown scopes away: applications send group names and
-// whatever else (RFC 6749 section 3.3 allows to "fully or partially ignore
-// the scope requested"). Only if nothing is left is it an error.
-func (a *authorizeRequest) checkScope(c *codeRequest) error {
-	asked, err := oauth.ParseScope(a.form.get("scope"), knownScope)
-	if err != nil {
-		return fail(codeInvalidScope, "%v", err)
-	}
-	if len(asked) == 0 {
-		c.scopes = a.client.defaultScope()
-		return nil
-	}
-	for _, s := range asked {
-		if knownScope(s) {
-			c.scopes = append(c.scopes, s)
-		}
-	}
-	if len(c.scopes) == 0 {
-		return fail(codeInvalidScope, "none of the scopes is known; there are %s", strings.Join(supportedScopes, ", "))
-	}
-	return nil
+func (a *authorizeRequest) checkScope(c *codeRequest) (err error) {
+	c.scopes, err = a.client.checkScope(a.form.get("scope"))
+	return err
 }

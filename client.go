@@ -47,7 +47,8 @@ type client struct {
 	Notes              []string `json:"notes,omitempty"`
 	LegacyRedirectURIs []string `json:"legacy_redirect_uris,omitempty"`
 
-	version int64 // of the store's record
+	version int64  // of the store's record
+	method  string // by which it has authenticated this request; kept nowhere
 }
 
 // A clientSecret is kept as its hash only.
@@ -80,9 +81,13 @@ var supportedAuthMethods = []string{authNone, authBasic, authPost}
 const (
 	grantAuthorizationCode = "authorization_code"
 	grantRefreshToken      = "refresh_token"
+	grantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"
 )
 
-var supportedGrantTypes = []string{grantAuthorizationCode, grantRefreshToken}
+var supportedGrantTypes = []string{grantAuthorizationCode, grantRefreshToken, grantDeviceCode}
+
+// defaultGrantTypes are those of a client that is registered without any.
+var defaultGrantTypes = []string{grantAuthorizationCode, grantRefreshToken}
 
 // Bounds on what a client may be registered with.
 const (
@@ -151,6 +156,25 @@ func (c *client) defaultScope() []string {
 	return defaultScopes
 }
 
+// checkScope returns the scopes that the client asks for in scope. It narrows
+// unknown ones away: applications send group names and whatever else (RFC 6749
+// section 3.3 allows to "fully or partially ignore the scope requested"). Only
+// if nothing is left is it an error.
+func (c *client) checkScope(scope string) ([]string, error) {
+	asked, err := oauth.ParseScope(scope, knownScope)
+	if err != nil {
+		return nil, fail(codeInvalidScope, "%v", err)
+	}
+	if len(asked) == 0 {
+		return c.defaultScope(), nil
+	}
+	known := slices.DeleteFunc(asked, func(s string) bool { return !knownScope(s) })
+	if len(known) == 0 {
+		return nil, fail(codeInvalidScope, "none of the scopes is known; there are %s", strings.Join(supportedScopes, ", "))
+	}
+	return known, nil
+}
+
 // validate is the one validation of client metadata. It fills in defaults
 // and reports the first thing wrong, by the name of its member.
 func (c *client) validate(policy oauth.RedirectPolicy) error {
@@ -182,7 +206,7 @@ func (c *client) fillDefaults() {
 	def(&c.ApplicationType, "web")
 	def(&c.IDTokenAlg, jwt.RS256)
 	if len(c.GrantTypes) == 0 {
-		c.GrantTypes = slices.Clone(supportedGrantTypes)
+		c.GrantTypes = slices.Clone(defaultGrantTypes)
 	}
 	if len(c.ResponseTypes) == 0 {
 		c.ResponseTypes = []string{"code"}

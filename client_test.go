@@ -51,8 +51,8 @@ func TestClientDefaults(t *testing.T) {
 	}
 	// Nobody else's defaults have changed with it.
 	c.GrantTypes[0], c.ResponseTypes[0] = "changed", "changed"
-	if supportedGrantTypes[0] != "authorization_code" {
-		t.Errorf("the supported grant types are %q now", supportedGrantTypes)
+	if defaultGrantTypes[0] != "authorization_code" || supportedGrantTypes[0] != "authorization_code" {
+		t.Errorf("the grant types are %q and %q now", defaultGrantTypes, supportedGrantTypes)
 	}
 }
 

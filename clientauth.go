@@ -72,6 +72,7 @@ func (p *Provider) authenticateClient(ctx context.Context, header http.Header, f
 	if err != nil {
 		return nil, storeError(err)
 	}
+	c.method = cred.method
 	return c, c.authenticate(cred)
 }
 

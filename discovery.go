@@ -22,6 +22,7 @@ type metadata struct {
 	UserinfoEndpoint      string `json:"userinfo_endpoint"`
 	IntrospectionEndpoint string `json:"introspection_endpoint"`
 	RevocationEndpoint    string `json:"revocation_endpoint"`
+	DeviceEndpoint        string `json:"device_authorization_endpoint"`
 	EndSessionEndpoint    string `json:"end_session_endpoint"`
 
 	ScopesSupported           []string `json:"scopes_supported"`
@@ -53,9 +54,12 @@ const (
 	pathIntrospect = "/introspect"
 	pathRevoke     = "/revoke"
 	pathLogout     = "/logout"
+	pathDevice     = "/device"
 	pathHealth     = "/healthz"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
+
+	pathDeviceAuthorization = "/device_authorization"
 
 	// pathContinue, below the path of an endpoint, takes the answers to its
 	// pages.
@@ -78,6 +82,7 @@ func (p *Provider) newMetadata() (document, error) {
 		UserinfoEndpoint:      p.issuer + pathUserinfo,
 		IntrospectionEndpoint: p.issuer + pathIntrospect,
 		RevocationEndpoint:    p.issuer + pathRevoke,
+		DeviceEndpoint:        p.issuer + pathDeviceAuthorization,
 		EndSessionEndpoint:    p.issuer + pathLogout,
 
 		ScopesSupported:          supportedScopes,

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tailscale/tsidp/store"
 )
@@ -38,6 +39,10 @@ const (
 	// RFC 7591 section 3.2.2.
 	codeInvalidRedirectURI    errorCode = "invalid_redirect_uri"
 	codeInvalidClientMetadata errorCode = "invalid_client_metadata"
+	// RFC 8628 section 3.5.
+	codeAuthorizationPending errorCode = "authorization_pending"
+	codeSlowDown             errorCode = "slow_down"
+	codeExpiredToken         errorCode = "expired_token"
 	// OpenID Connect Core section 3.1.2.6.
 	codeLoginRequired          errorCode = "login_required"
 	codeRequestNotSupported    errorCode = "request_not_supported"
@@ -49,6 +54,7 @@ const (
 	codeMethodNotAllowed errorCode = "method_not_allowed"
 	codeMisdirected      errorCode = "misdirected_request"
 	codeTooLarge         errorCode = "request_too_large"
+	codeTooManyRequests  errorCode = "too_many_requests"
 )
 
 // errorStatus is the one table from error code to HTTP status, for answers
@@ -73,6 +79,10 @@ var errorStatus = map[errorCode]int{
 	codeInvalidRedirectURI:    http.StatusBadRequest,
 	codeInvalidClientMetadata: http.StatusBadRequest,
 
+	codeAuthorizationPending: http.StatusBadRequest,
+	codeSlowDown:             http.StatusBadRequest,
+	codeExpiredToken:         http.StatusBadRequest,
+
 	codeLoginRequired:          http.StatusBadRequest,
 	codeRequestNotSupported:    http.StatusBadRequest,
 	codeRequestURINotSupported: http.StatusBadRequest,
@@ -83,6 +93,7 @@ var errorStatus = map[errorCode]int{
 	codeMethodNotAllowed: http.StatusMethodNotAllowed,
 	codeMisdirected:      http.StatusMisdirectedRequest,
 	codeTooLarge:         http.StatusRequestEntityTooLarge,
+	codeTooManyRequests:  http.StatusTooManyRequests,
 }
 
 // A protocolError has two faces: code and description, which the peer reads,
@@ -97,6 +108,8 @@ type protocolError struct {
 	challenge string
 	// grant is JSON for the tailnet's policy file, for who may read it.
 	grant string
+	// wait is how long until it is worth trying again; 0 for unknown.
+	wait time.Duration
 	// answer replaces the status of errorStatus; 0 for none.
 	answer int
 }
@@ -179,6 +192,8 @@ func setChallenge(h http.Header, e *protocolError) {
 		h.Set("WWW-Authenticate", e.challenge)
 	case e.code == codeInvalidClient && e.status() == http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Basic realm="tsidp"`)
+	case e.wait > 0:
+		h.Set("Retry-After", strconv.Itoa(int((e.wait+time.Second-1)/time.Second)))
 	case e.code == codeUnavailable:
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}

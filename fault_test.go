@@ -165,6 +165,10 @@ func faultRequests(f *fixture) []faultRequest {
 	replay := f.redeem(replayed).tokens()
 	moved, asked, reused, unwanted := f.login(gus), f.login(ada), f.login(ada), f.login(ada)
 	f.refresh(f.refresh(reused.RefreshToken).tokens().RefreshToken).tokens()
+	f.addDeviceClients()
+	pending, shown, undecided, approved := f.beginDevice(ci), f.beginDevice(ci), f.beginDevice(ci), f.beginDevice(ci)
+	proof := f.proof(ada, undecided.UserCode)
+	f.decide(ada, approved.UserCode, "approve")
 	leaving := f.login(adm)
 	f.clock.advance(3 * time.Second)
 	codeWeb, codePub, codeEd := f.code(ada), f.code(ada, forPub()...), f.code(ada, "client_id", "eddsa")
@@ -222,6 +226,14 @@ func faultRequests(f *fixture) []faultRequest {
 			status(200)(r)
 			f.in(r.t).wantDead(unwanted)
 		}},
+		{"device authorization", []string{"Get", "Put"}, func() *reply { return f.deviceAuthorization(ci) }, status(200)},
+		{"device page", []string{"Get", "List"}, func() *reply { return f.devicePage(ada, shown.UserCode) }, status(200)},
+		{"device approval", []string{"Get", "Put"}, func() *reply { return f.decideBy(ada, proof, "approve") }, status(303)},
+		{"device code, pending", []string{"Get", "Put"}, func() *reply { return f.poll(pending.DeviceCode) }, func(r *reply) {
+			r.t.Helper()
+			r.wantError(400, "authorization_pending")
+		}},
+		{"device code", []string{"Get", "Redeem"}, func() *reply { return f.poll(approved.DeviceCode) }, tokens},
 		{"list clients", []string{"List"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients", "", "") }, status(200)},
 		{"show client", []string{"Get"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients/web", "", "") }, status(200)},
 		{"make client", []string{"Put"}, func() *reply {
@@ -324,6 +336,19 @@ func TestLostCommit(t *testing.T) {
 		f.redeem(code).wantError(400, "invalid_grant")
 		f.wantAlive(f.login(ada))
 	})
+	t.Run("Put", func(t *testing.T) {
+		f, s := broken(t)
+		f.addDeviceClients()
+		d := f.beginDevice(ci)
+		proof := f.proof(ada, d.UserCode)
+		s.setBroken("Put", true)
+		f.decideBy(ada, proof, "approve").wantUnavailable()
+		s.setBroken("", false)
+		if r := f.decideBy(ada, proof, "approve"); r.status != http.StatusSeeOther {
+			t.Errorf("deciding again: answer %d %s", r.status, r.body)
+		}
+		f.poll(d.DeviceCode).tokens()
+	})
 	t.Run("SwapKeys", func(t *testing.T) {
 		f, s := broken(t)
 		f.editClient("web", func(c *client) { c.IDTokenAlg = jwt.EdDSA })
@@ -395,6 +420,8 @@ func TestNotReady(t *testing.T) {
 		func() *reply { return f.do(ada, "GET", "/.well-known/jwks.json", "", "") },
 		func() *reply { return f.do(ada, "GET", "/.well-known/openid-configuration", "", "") },
 		func() *reply { return f.do(adm, "GET", "/api/v1/clients", "", "") },
+		func() *reply { return f.deviceAuthorization(ci) },
+		func() *reply { return f.devicePage(ada, "WDJB-MJHT") },
 	} {
 		send().wantUnavailable()
 	}
@@ -432,6 +459,7 @@ func TestHealth(t *testing.T) {
 func TestNothingIsWritten(t *testing.T) {
 	s := newFaultStore(t)
 	f := newFixture(t, func(c *Config) { c.Store = s })
+	f.addDeviceClients()
 	res, code := f.login(ada), f.code(ada)
 	writes := func() (n int) {
 		for _, verb := range []string{"Redeem", "Rotate", "Revoke", "UseOnce", "SwapKeys", "Put", "Delete"} {
@@ -447,6 +475,9 @@ func TestNothingIsWritten(t *testing.T) {
 	f.redeem(code, "code_verifier", strings.Repeat("x", 43)).wantError(400, "invalid_grant")
 	f.redeem(code, "redirect_uri", "https://evil.example/").wantError(400, "invalid_grant")
 	f.redeem("x").wantError(400, "invalid_grant")
+	f.deviceAuthorization(netip.MustParseAddr("100.64.9.9")).wantError(403, "access_denied")
+	f.devicePage(ada, wrongCode(1)).page(400)
+	f.poll(strings.Repeat("A", 43)).wantError(400, "invalid_grant")
 	f.post("/token", codeForm(code), basicAuth("web", "wrong")...).wantError(401, "invalid_client")
 	f.post("/token", codeForm(code), basicAuth("rs", webSecret)...).wantError(400, "invalid_grant")
 	f.post("/token", refreshForm(res.RefreshToken), basicAuth("rs", webSecret)...).wantError(400, "invalid_grant")

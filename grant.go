@@ -95,6 +95,11 @@ func (p *Provider) grantTypes() map[string]func(context.Context, op.Client, url.
 				RefreshToken: v.Get("refresh_token"),
 			}))
 		},
+		grantDeviceCode: func(ctx context.Context, c op.Client, v url.Values) (*op.Response, error) {
+			return p.opServer.DeviceToken(ctx, clientRequest(c, v, &oidc.DeviceAccessTokenRequest{
+				DeviceCode: v.Get("device_code"),
+			}))
+		},
 	}
 }
 
@@ -174,6 +179,16 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 	}
 	p.log.Info("tokens issued", "request", requestID(ctx), "client", a.clientID, "user", a.subject, "node", string(a.node), "grant", a.grantID)
 	return op.NewResponse(res), nil
+}
+
+// openGrant opens the grant that request stands for, with a refresh token if
+// the client may have one. It spends the code of request.
+func (p *Provider) openGrant(ctx context.Context, c *client, request op.TokenRequest) (id, refresh string, expires time.Time, err error) {
+	if c.allowsGrantType(grantRefreshToken) {
+		return p.storage.CreateAccessAndRefreshTokens(ctx, request, "")
+	}
+	id, expires, err = p.storage.CreateAccessToken(ctx, request)
+	return id, "", expires, err
 }
 
 // narrow applies what the request asks for to what was granted. It narrows

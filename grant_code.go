@@ -98,11 +98,7 @@ func (g *codeGrant) checkDowngrade(ctx context.Context, p *Provider, c *client) 
 }
 
 func (g *codeGrant) consume(ctx context.Context, p *Provider, req *tokenRequest) (string, string, time.Time, error) {
-	if req.client.allowsGrantType(grantRefreshToken) {
-		return p.storage.CreateAccessAndRefreshTokens(ctx, g.request, "")
-	}
-	id, expires, err := p.storage.CreateAccessToken(ctx, g.request)
-	return id, "", expires, err
+	return p.openGrant(ctx, req.client, g.request)
 }
 
 // requiresPKCE: public clients always; others when their setting says so, or

@@ -109,14 +109,16 @@ func testRoutes(path string) map[string][]string {
 		path + "/.well-known/jwks.json":                  {"GET", "HEAD"},
 		"/.well-known/openid-configuration" + path:       {"GET", "HEAD"},
 		"/.well-known/oauth-authorization-server" + path: {"GET", "HEAD"},
-		path + "/token":              {"POST"},
-		path + "/introspect":         {"POST"},
-		path + "/revoke":             {"POST"},
-		path + "/userinfo":           {"GET", "HEAD", "POST"},
-		path + "/authorize":          {"GET", "HEAD", "POST"},
-		path + "/healthz":            {"GET", "HEAD"},
-		path + "/api/v1/clients":     {"GET", "HEAD", "POST"},
-		path + "/api/v1/clients/web": {"DELETE", "GET", "HEAD"},
+		path + "/token":                {"POST"},
+		path + "/introspect":           {"POST"},
+		path + "/revoke":               {"POST"},
+		path + "/userinfo":             {"GET", "HEAD", "POST"},
+		path + "/authorize":            {"GET", "HEAD", "POST"},
+		path + "/device":               {"GET", "HEAD", "POST"},
+		path + pathDeviceAuthorization: {"POST"},
+		path + "/healthz":              {"GET", "HEAD"},
+		path + "/api/v1/clients":       {"GET", "HEAD", "POST"},
+		path + "/api/v1/clients/web":   {"DELETE", "GET", "HEAD"},
 	}
 }
 
@@ -739,7 +741,7 @@ func TestBeforeRun(t *testing.T) {
 			if name == "AdminHandler" && !strings.HasPrefix(path, "/api") {
 				continue
 			}
-			if name == "PublicHandler" && strings.HasPrefix(path, "/api") {
+			if name == "PublicHandler" && (strings.HasPrefix(path, "/api") || path == pathDeviceAuthorization) {
 				continue
 			}
 			for _, method := range methods {
@@ -752,7 +754,7 @@ func TestBeforeRun(t *testing.T) {
 						t.Errorf("%s: %s %s does not say when to come again", name, method, path)
 					}
 					isPage := strings.HasPrefix(r.header.Get("Content-Type"), "text/html")
-					if wantPage := path == "/authorize" && accept == "text/html"; isPage != wantPage {
+					if wantPage := (path == "/authorize" || path == "/device") && accept == "text/html"; isPage != wantPage {
 						t.Errorf("%s: %s %s is %s", name, method, path, r.header.Get("Content-Type"))
 					}
 				}
@@ -884,7 +886,7 @@ func TestNotFound(t *testing.T) {
 		"/.well-known/oauth-authorization-server/mcp", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
 		"/.well-known/oauth-protected-resource", "/.well-known/nonsense", "/.well-known/webfinger", "/.well-known/", "/.well-known",
 		"/.well-known/openid-configuration/", "/.well-known/jwks.json/x", "/jwks", "/token/", "/authorize/x", "/api", "/api/v1", "/api/v1/clients/web/secret",
-		"/register", "/end_session", "/device_authorization", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
+		"/register", "/end_session", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
 	} {
 		for _, accept := range []string{"text/html", "application/json", ""} {
 			for _, method := range []string{"GET", "POST"} {
@@ -1132,7 +1134,7 @@ func TestUnsupportedGrantTypes(t *testing.T) {
 	f := newFixture(t)
 	for _, grantType := range []string{
 		"urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange", "client_credentials", "password", "implicit",
-		"urn:ietf:params:oauth:grant-type:device_code", "Authorization_Code", "authorization_code ", "refresh_token,authorization_code", "<script>alert(1)</script>", "\x00",
+		"urn:ietf:params:oauth:grant-type:device-code", "Authorization_Code", "authorization_code ", "refresh_token,authorization_code", "<script>alert(1)</script>", "\x00",
 	} {
 		form := url.Values{"grant_type": {grantType}, "assertion": {"a.b.c"}, "username": {"ada"}, "password": {"x"}}
 		r := f.post("/token", form, basicAuth("web", webSecret)...)

@@ -63,7 +63,7 @@ func (p *Provider) ask(w http.ResponseWriter, path string, f *form, who *identit
 	if p.cfg.Development {
 		page.SwitchURL = p.path + pathDevelopment
 	}
-	return p.pages.render(w, http.StatusOK, "interact.html", page)
+	return p.pages.renderForm(w, http.StatusOK, "interact.html", page)
 }
 
 // A choice is what came of a page.

@@ -28,6 +28,15 @@ type browser struct {
 	header []string
 }
 
+// TestFormPolicy: with the policy no-referrer browsers would send our own forms
+// with Origin: null, which is refused.
+func TestFormPolicy(t *testing.T) {
+	r := newFixture(t).browser(ada).login("prompt", "login")
+	if !formAction.MatchString(r.page(200)) || r.header.Get("Referrer-Policy") != "same-origin" {
+		t.Errorf("Referrer-Policy %q of %s", r.header.Get("Referrer-Policy"), content(r.body))
+	}
+}
+
 func (f *fixture) browser(as netip.Addr, header ...string) *browser {
 	return &browser{fixture: f, as: as, header: header}
 }

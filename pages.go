@@ -81,6 +81,14 @@ func (s *pageSet) render(w http.ResponseWriter, status int, name string, data an
 	return nil
 }
 
+// renderForm writes a page with a form that is posted to us. With the policy
+// no-referrer, browsers would send it with "Origin: null" (Fetch, "append a
+// request Origin header"), as one from a foreign page.
+func (s *pageSet) renderForm(w http.ResponseWriter, status int, name string, data any) error {
+	w.Header().Set("Referrer-Policy", "same-origin")
+	return s.render(w, status, name, data)
+}
+
 // A pageError is a protocolError about a known client, whose redirect URI is
 // valid: the page links back to it.
 type pageError struct {
@@ -122,7 +130,7 @@ func (p *Provider) writeErrorPage(w http.ResponseWriter, r *http.Request, err er
 		data.Client = page.client.displayName()
 		data.Back = page.back
 	}
-	if e.code == codeUnavailable {
+	if e.code == codeUnavailable || e.wait > 0 {
 		setChallenge(w.Header(), e)
 	}
 	if err := p.pages.render(w, status, "error.html", data); err != nil {
@@ -145,6 +153,8 @@ func errorTitle(e *protocolError) string {
 		return "This application is not registered"
 	case e.code == codeNotFound:
 		return "There is no such page"
+	case e.code == codeTooManyRequests:
+		return "Too many tries"
 	}
 	return "This request cannot be served"
 }

@@ -48,6 +48,9 @@ type Provider struct {
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
 
+	codeTries      *tries // wrong user codes, by subject
+	deviceRequests *tries // device authorization requests, by node
+
 	ready   chan struct{} // closed when keys are there
 	running atomic.Bool
 	closed  chan struct{} // closed by Close
@@ -70,6 +73,9 @@ func New(cfg Config) (*Provider, error) {
 		log: cfg.Logger, now: cfg.Now, store: cfg.Store,
 		ready: make(chan struct{}), closed: make(chan struct{}),
 		missed: keyQuestion{turn: make(chan struct{}, 1)},
+
+		codeTries:      newTries(maxCodeTries, codeTryWindow),
+		deviceRequests: newTries(maxDeviceRequests, deviceRequestWindow),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -137,11 +143,12 @@ func (p *Provider) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { p.Close() })
-	defer stop()
 	go func() {
-		<-p.closed
-		cancel()
+		select {
+		case <-p.closed:
+			cancel()
+		case <-ctx.Done(): // at the latest when Run returns
+		}
 	}()
 
 	ring, err := p.updateKeys(ctx, func(doc *keyDocument, now time.Time) (bool, error) {

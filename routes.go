@@ -19,7 +19,9 @@ import (
 //	token, userinfo,          ×            ×
 //	introspection, revocation
 //	healthz                   ×            ×               ×
-//	authorize, logout         ×        static page
+//	authorize, logout,        ×        static page
+//	device
+//	device authorization      ×
 //	/api/v1                   ×                            ×
 
 // A handlerFunc answers a request, or returns the error to answer with.
@@ -76,6 +78,10 @@ func (p *Provider) tailnetRoutes() []route {
 		{path: p.path + pathLogout, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveLogout, "POST": p.serveLogout}},
 		{path: p.path + pathLogout + pathContinue, page: true, ambient: true, methods: post(p.serveLogoutContinue)},
 	}
+	routes = append(routes,
+		route{path: p.path + pathDeviceAuthorization, ambient: true, methods: post(p.serveDeviceAuthorization)},
+		route{path: p.path + pathDevice, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveDevice, "POST": p.serveDeviceDecision}},
+	)
 	return append(routes, p.apiRoutes(p.requireAdmin)...)
 }
 
@@ -85,6 +91,7 @@ func (p *Provider) elsewhereRoutes() []route {
 	return []route{
 		{path: p.path + pathAuthorize, page: true, methods: anonymous},
 		{path: p.path + pathLogout, page: true, methods: anonymous},
+		{path: p.path + pathDevice, page: true, methods: anonymous},
 	}
 }
 

@@ -41,6 +41,15 @@ func (s *opServer) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Re
 	return s.p.issue(ctx, req, &refreshGrant{token: r.Data.RefreshToken})
 }
 
+// DeviceToken answers a device that asks for its tokens.
+func (s *opServer) DeviceToken(ctx context.Context, r *op.ClientRequest[oidc.DeviceAccessTokenRequest]) (*op.Response, error) {
+	req, err := s.p.newTokenRequest(r.Client, r.PostForm)
+	if err != nil {
+		return nil, err
+	}
+	return s.p.issue(ctx, req, &deviceGrant{code: r.Data.DeviceCode})
+}
+
 // UserInfo answers for the verified token that serveUserinfo has put into
 // ctx.
 func (s *opServer) UserInfo(ctx context.Context, _ *op.Request[oidc.UserInfoRequest]) (*op.Response, error) {

@@ -28,8 +28,9 @@ import (
 //	what the engine names              what it is here
 //	AuthRequestByCode                  opens the seal of a code
 //	TokenRequestByRefreshToken         reads a refresh token and its grant
-//	CreateAccessToken                  redeems a code without refresh token
-//	CreateAccessAndRefreshTokens       redeems a code, or rotates
+//	CreateAccessToken                  redeems a code, or an approved device
+//	                                   code, without refresh token
+//	CreateAccessAndRefreshTokens       redeems either with one, or rotates
 //	RevokeToken                        kills a grant
 //	GetClientByClientID                reads a client
 //	AuthorizeClientIDSecret            checks a client's secret
@@ -142,6 +143,24 @@ func newTokenID(grantID string) string {
 	return grantID + "." + base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// An opening is what a grant opens with: an authorization code, or a device
+// code that a person has approved. The grant's id is what makes it spent.
+type opening struct {
+	*authorization
+	name    string    // of what is presented, for people
+	givenAt time.Time // by the person: a revocation since then counts
+	until   time.Time // nobody takes it any longer, whatever their clock
+	hasPKCE bool
+}
+
+// opening shows a code to redeem.
+func (c *codeRequest) opening() opening {
+	return opening{
+		authorization: &c.authorization, name: "authorization code",
+		givenAt: c.issuedAt, until: c.issuedAt.Add(maxCodeLifetime + clockSkew), hasPKCE: c.hasPKCE,
+	}
+}
+
 // CreateAccessToken redeems the code in request, which spends it, and opens
 // a grant that lives as long as its access token.
 func (s *storage) CreateAccessToken(ctx context.Context, request op.TokenRequest) (string, time.Time, error) {
@@ -164,13 +183,14 @@ func (s *storage) CreateAccessAndRefreshTokens(ctx context.Context, request op.T
 
 // redeem is one store verb.
 func (s *storage) redeem(ctx context.Context, request op.TokenRequest, withRefresh bool) (id, refresh string, expires time.Time, err error) {
-	c, ok := request.(*codeRequest)
+	code, ok := request.(interface{ opening() opening })
 	if !ok {
 		return "", "", time.Time{}, unreachable("redeeming %T", request)
 	}
+	c := code.opening()
 	life, now := c.life, s.p.now()
 	expires = now.Add(life.AccessToken)
-	red := store.Redemption{IssuedAt: c.issuedAt, Now: now}
+	red := store.Redemption{IssuedAt: c.givenAt, Now: now}
 	grantEnds, ends := expires, expires
 	if withRefresh {
 		ends = now.Add(life.RefreshTotal)
@@ -178,7 +198,7 @@ func (s *storage) redeem(ctx context.Context, request op.TokenRequest, withRefre
 		grantEnds = red.Refresh.ExpiresAt
 	}
 	// "never before the code's expiry": the row is what makes the code spent.
-	grantEnds = later(grantEnds, c.issuedAt.Add(maxCodeLifetime+clockSkew), expires)
+	grantEnds = later(grantEnds, c.until, expires)
 	if red.Grant, err = c.record(now, grantEnds, ends); err != nil {
 		return "", "", time.Time{}, err
 	}
@@ -204,9 +224,9 @@ const doubleClick = 2 * time.Second
 // used more than once, the authorization server MUST deny the request and
 // SHOULD revoke ... all access tokens and refresh tokens previously issued
 // based on that authorization code" (RFC 6749 section 4.1.2). The caller has
-// proved to be the client and to hold the verifier.
-func (s *storage) replayed(ctx context.Context, c *codeRequest) error {
-	answer := fail(codeInvalidGrant, "the authorization code has been used before")
+// proved to be the client and, for a code, to hold the verifier.
+func (s *storage) replayed(ctx context.Context, c opening) error {
+	answer := fail(codeInvalidGrant, "the %s has been used before", c.name)
 	rec, err := s.p.store.Get(ctx, store.KindGrant, c.grantID, s.p.now())
 	if errors.Is(err, store.ErrNotFound) {
 		return answer

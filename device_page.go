@@ -1,0 +1,298 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tsidp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/tailscale/tsidp/store"
+	"tailscale.com/tailcfg"
+)
+
+// The page on which a person decides about a device (RFC 8628 section 3.3):
+//
+//	GET /device                 asks for the code that the device shows
+//	GET /device?user_code=…     asks for the decision, or tells which it was
+//	POST /device                takes it, and leads back to the line above
+//
+// "It is RECOMMENDED to inform the user that they are authorizing a device ...
+// and to confirm that the device is in their possession" (section 5.4): whoever
+// sends somebody a link with a code must not get their login. So the page
+// shows where the request comes from, and the link alone decides nothing.
+
+const (
+	// maxCodeTries is how many wrong codes a person may type within
+	// codeTryWindow.
+	maxCodeTries  = 5
+	codeTryWindow = 10 * time.Minute
+)
+
+// devicePage is the data of pages/device.html. It is a form for the code
+// unless it has a question or a result.
+type devicePage struct {
+	Title   string
+	Action  string // of the forms
+	Problem string // with the code that was typed
+	Typed   string
+	// Question asks for the decision.
+	Question *deviceQuestion
+	// Result tells what was decided.
+	Result string
+}
+
+// A deviceQuestion is what the person sees before they decide.
+type deviceQuestion struct {
+	Code      string
+	Client    string
+	ClientURI string
+	SelfNamed bool   // the client has chosen its name itself
+	Who, Node string // of the person
+	Asker     asker
+	Others    bool // the asking node is another person's
+	Scopes    []string
+	Resources []string
+	Stays     bool // it can refresh its tokens
+	Proof     string
+}
+
+// serveDevice shows the page.
+func (p *Provider) serveDevice(w http.ResponseWriter, r *http.Request) error {
+	f, err := newForm(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if p.fromForeignPage(r) {
+		return fail(codeAccessDenied, "a web page of another origin may not use this page")
+	}
+	who, err := p.identify(r.Context())
+	if err != nil {
+		return identityError(err)
+	}
+	typed := f.get("user_code")
+	if typed == "" {
+		return p.renderDevice(w, http.StatusOK, devicePage{Title: "Connect a device"})
+	}
+	code, ok := parseUserCode(typed)
+	if !ok {
+		return p.askAgain(w, typed, "That is no code of ours: they have eight letters, no digits and no vowels.")
+	}
+	d, err := p.findDevice(r.Context(), &who, code)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return p.askAgain(w, typed, "No device is waiting with this code. Compare it with what the device shows.")
+	case err != nil:
+		return err
+	case d.expired(p.now()):
+		return p.askAgain(w, "", "This code has expired. Start again on the device, and type the new one.")
+	}
+	return p.showDevice(w, r, d, &who, code)
+}
+
+// findDevice looks a code up, which costs a try if it is wrong. The try is
+// taken first: many guesses at once are as many tries.
+func (p *Provider) findDevice(ctx context.Context, who *identity, code string) (*deviceRequest, error) {
+	key, now := who.subject(), p.now()
+	if wait, ok := p.codeTries.take(key, now); !ok {
+		return nil, tooMany(wait, "These were %d wrong codes. Wait a few minutes, then start again on the device.", maxCodeTries)
+	}
+	d, err := p.storage.deviceByUserCode(ctx, code)
+	if errors.Is(err, store.ErrNotFound) {
+		p.log.Info("wrong user code", "user", key, "node", string(who.node))
+		return nil, err
+	}
+	p.codeTries.giveBack(key, now)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return d, nil
+}
+
+// showDevice asks for the decision, or tells which it was.
+func (p *Provider) showDevice(w http.ResponseWriter, r *http.Request, d *deviceRequest, who *identity, code string) error {
+	if d.state != devicePending {
+		return p.renderDevice(w, http.StatusOK, d.resultFor(who))
+	}
+	c, err := p.deviceClient(r.Context(), d)
+	if err != nil {
+		return err
+	}
+	resources, err := p.mayApprove(d, c, who)
+	if err != nil {
+		return err
+	}
+	q := &deviceQuestion{
+		Code: showUserCode(code), Client: c.displayName(), ClientURI: c.ClientURI, Who: who.principal(), Node: nodeLabel(who),
+		Asker: d.asker, Others: !d.asker.Tagged && d.asker.Subject != who.subject(),
+		Scopes: scopeWords(d.scopes), Resources: resources,
+		SelfNamed: c.Origin != originAdministrator, Stays: c.allowsGrantType(grantRefreshToken),
+	}
+	if q.Proof, err = p.sealDeviceProof(d, who, code); err != nil {
+		return err
+	}
+	return p.renderDevice(w, http.StatusOK, devicePage{Title: "Connect a device to " + c.displayName() + "?", Question: q})
+}
+
+// resultFor tells who decided what, to that person; others learn only that
+// the code is used up.
+func (d *deviceRequest) resultFor(who *identity) devicePage {
+	switch {
+	case d.subject != who.subject():
+		return devicePage{Title: "This code has been used", Result: "Somebody has decided about this code already. A code can be used once; start again on the device for a new one."}
+	case d.state == deviceApproved:
+		return devicePage{Title: "Approved", Result: "You have approved this request, which can be done once. The device goes on by itself within a few seconds. You can close this page."}
+	}
+	return devicePage{Title: "Denied", Result: "You have denied this request, for good. The device gets nothing. You can close this page."}
+}
+
+// deviceClient loads the client of a request, which may be gone by now.
+func (p *Provider) deviceClient(ctx context.Context, d *deviceRequest) (*client, error) {
+	c, err := p.clientByID(ctx, d.clientID)
+	if err != nil {
+		e := fail(codeInvalidClient, "The application that asked is no longer registered here.")
+		e.answer = http.StatusBadRequest
+		return nil, notFoundOr(err, e)
+	}
+	return c, nil
+}
+
+// mayApprove asks whether who may approve, and for which resources.
+func (p *Provider) mayApprove(d *deviceRequest, c *client, who *identity) ([]string, error) {
+	dec, no := decide(question{action: actAuthorize, who: *who, client: c, resources: d.resources, issuer: p.issuer})
+	if no != nil {
+		return nil, no.err()
+	}
+	return dec.resources, nil
+}
+
+// serveDeviceDecision takes a decision.
+func (p *Provider) serveDeviceDecision(w http.ResponseWriter, r *http.Request) error {
+	if p.fromForeignPage(r) {
+		return fail(codeAccessDenied, "a web page of another origin may not decide for you")
+	}
+	f, err := parseForm(r)
+	if err != nil {
+		return err
+	}
+	who, err := p.identify(r.Context())
+	if err != nil {
+		return identityError(err)
+	}
+	proof, err := p.openDeviceProof(r.Context(), f.get("proof"), &who)
+	if err != nil {
+		return err
+	}
+	switch f.get("decision") {
+	case "approve":
+		err = p.approveDevice(r.Context(), proof.ID, &who)
+	case "deny":
+		err = p.storage.decideDevice(r.Context(), proof.ID, &who, func(d *deviceRequest) error {
+			d.state = deviceDenied
+			return nil
+		})
+	default:
+		err = fail(codeInvalidRequest, "decision must be approve or deny")
+	}
+	if err != nil {
+		return err
+	}
+	// RFC 9110 section 15.4.4: a reload must not post again.
+	w.Header().Set("Location", p.path+pathDevice+"?user_code="+showUserCode(proof.UserCode))
+	w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// approveDevice gives the request with this id to the person. What the policy
+// said when the page was shown does not count.
+func (p *Provider) approveDevice(ctx context.Context, id string, who *identity) error {
+	return p.storage.decideDevice(ctx, id, who, func(d *deviceRequest) error {
+		c, err := p.deviceClient(ctx, d)
+		if err != nil {
+			return err
+		}
+		d.state = deviceApproved
+		d.resources, err = p.mayApprove(d, c, who)
+		return err
+	})
+}
+
+// purposeDevice is the purpose of sealed device proofs.
+const purposeDevice = "device"
+
+// A deviceProof is in the form of the page: that this person was shown this
+// request on this node. A page of another site cannot make one, nor can
+// somebody else use it.
+type deviceProof struct {
+	ID       string               `json:"id"` // of the record
+	UserCode string               `json:"user_code"`
+	Subject  string               `json:"sub"`
+	Node     tailcfg.StableNodeID `json:"node"`
+	At       int64                `json:"at"` // Unix seconds
+}
+
+func (p *Provider) sealDeviceProof(d *deviceRequest, who *identity, code string) (string, error) {
+	b, err := json.Marshal(deviceProof{d.record.ID, code, who.subject(), who.node, p.now().Unix()})
+	if err != nil {
+		return "", fmt.Errorf("sealing device proof: %w", err)
+	}
+	return p.keys.Load().sealer.Seal(purposeDevice, b), nil
+}
+
+// openDeviceProof reads the proof of a form that who sends.
+func (p *Provider) openDeviceProof(ctx context.Context, sealed string, who *identity) (*deviceProof, error) {
+	b, err := p.unseal(ctx, purposeDevice, sealed)
+	var proof deviceProof
+	if err == nil {
+		err = json.Unmarshal(b, &proof)
+	}
+	if age := p.now().Sub(time.Unix(proof.At, 0)); err == nil && (age < -clockSkew || age >= deviceLifetime) {
+		err = fmt.Errorf("proof is %v old", age)
+	}
+	if err == nil && (proof.Subject != who.subject() || proof.Node != who.node) {
+		err = errors.New("proof of somebody else")
+	}
+	if err != nil {
+		return nil, fail(codeInvalidRequest, "This form is not yours, or too old. Type the code of the device again.").because(err)
+	}
+	return &proof, nil
+}
+
+func (p *Provider) askAgain(w http.ResponseWriter, typed, problem string) error {
+	return p.renderDevice(w, http.StatusBadRequest, devicePage{Title: "Connect a device", Typed: typed, Problem: problem})
+}
+
+func (p *Provider) renderDevice(w http.ResponseWriter, status int, page devicePage) error {
+	page.Action = p.path + pathDevice
+	return p.pages.renderForm(w, status, "device.html", page)
+}
+
+// nodeLabel names the device of a person.
+func nodeLabel(id *identity) string {
+	if id.nodeName == "" {
+		return id.addr.String()
+	}
+	return id.nodeName
+}
+
+// scopeWords say what scopes mean.
+func scopeWords(scopes []string) []string {
+	words := map[string]string{
+		scopeOpenID:    "who you are: a number that stays the same",
+		scopeProfile:   "your name and picture",
+		scopeEmail:     "your email address",
+		scopeGroups:    "the groups you are in",
+		scopeTailscale: "your device: its name, addresses and tags, and the tailnet",
+	}
+	var list []string
+	for _, s := range scopes {
+		if w, ok := words[s]; ok {
+			list = append(list, w)
+		}
+	}
+	return list
+}
