@@ -42,7 +42,7 @@ import (
 //	         │  decide  │─ refused ────────────┤
 //	         └────┬─────┘                      └──► redirect with error, to a program
 //	         ┌────▼─────┐
-//	         │ confirm  │─ asked to, or long ago ──► page "continue as …", and back here
+//	         │ interact │─ consent, login ─────────► page, and back here by its button
 //	         └────┬─────┘
 //	         ┌────▼─────┐
 //	         │   seal   │──────────────────────────► redirect with code, state, iss
@@ -67,6 +67,8 @@ type authorizeRequest struct {
 	// confirmed: the person has pressed the button of the page, now.
 	confirmed bool
 	denied    bool // the person has pressed the other one
+	// agreedTo is what the page was about, if it asked for consent.
+	agreedTo string
 }
 
 // echoed parameters are bytes to us (C46).
@@ -103,14 +105,12 @@ func (p *Provider) runAuthorize(w http.ResponseWriter, r *http.Request, a *autho
 	if err != nil {
 		return p.respondError(w, r, a, err)
 	}
-	ask, err := a.mustConfirm(p.now())
-	switch {
-	case err != nil:
+	asked, err := p.interact(w, r, a, c)
+	if err != nil {
 		return p.respondError(w, r, a, err)
-	case ask && a.prompts("none"):
-		return p.respondError(w, r, a, fail(codeLoginRequired, "the person must confirm the login, which prompt none forbids"))
-	case ask:
-		return p.askLogin(w, a)
+	}
+	if asked {
+		return nil
 	}
 	code, err := p.sealAuthorization(w, a, c)
 	if err != nil {
@@ -160,7 +160,11 @@ func (p *Provider) findClient(ctx context.Context, a *authorizeRequest) error {
 		return e
 	}
 	if err != nil {
-		return storeError(err)
+		e := storeError(err)
+		if e.code == codeInvalidClient {
+			e.answer = http.StatusBadRequest
+		}
+		return e
 	}
 	a.client = c
 	return nil

@@ -42,6 +42,7 @@ type metadata struct {
 	RequestParameterSupported bool     `json:"request_parameter_supported"`
 	// RequestURIParameterSupported must be stated: left out, it means true.
 	RequestURIParameterSupported bool `json:"request_uri_parameter_supported"`
+	ClientDocuments              bool `json:"client_id_metadata_document_supported,omitempty"`
 	ResponseIssuer               bool `json:"authorization_response_iss_parameter_supported,omitempty"`
 }
 
@@ -98,6 +99,7 @@ func (p *Provider) newMetadata() (document, error) {
 		ClaimsSupported:          claimNames,
 		ACRValuesSupported:       []string{acrNode},
 		PromptValuesSupported:    supportedPrompts,
+		ClientDocuments:          p.cfg.ClientDocuments != nil,
 		ResponseIssuer:           !p.cfg.OmitResponseIssuer,
 	}
 	body, err := json.MarshalIndent(m, "", "  ")

@@ -45,6 +45,7 @@ const (
 	codeExpiredToken         errorCode = "expired_token"
 	// OpenID Connect Core section 3.1.2.6.
 	codeLoginRequired          errorCode = "login_required"
+	codeConsentRequired        errorCode = "consent_required"
 	codeRequestNotSupported    errorCode = "request_not_supported"
 	codeRequestURINotSupported errorCode = "request_uri_not_supported"
 	codeRegistrationNotSupport errorCode = "registration_not_supported"
@@ -84,6 +85,7 @@ var errorStatus = map[errorCode]int{
 	codeExpiredToken:         http.StatusBadRequest,
 
 	codeLoginRequired:          http.StatusBadRequest,
+	codeConsentRequired:        http.StatusBadRequest,
 	codeRequestNotSupported:    http.StatusBadRequest,
 	codeRequestURINotSupported: http.StatusBadRequest,
 	codeRegistrationNotSupport: http.StatusBadRequest,
@@ -159,8 +161,12 @@ func asProtocolError(err error) *protocolError {
 }
 
 // storeError turns a failure of the store into "try again": nothing has been
-// consumed. Sentinels must have been handled before.
+// consumed. Sentinels must have been handled before; what is a protocolError
+// already stays one.
 func storeError(err error) *protocolError {
+	if e, ok := errors.AsType[*protocolError](err); ok {
+		return e
+	}
 	return fail(codeUnavailable, "the state store cannot answer now; nothing was consumed, try again").because(err)
 }
 

@@ -104,7 +104,7 @@ func (g *codeGrant) consume(ctx context.Context, p *Provider, req *tokenRequest)
 // requiresPKCE: public clients always; others when their setting says so, or
 // once they have redeemed a code with it.
 func (p *Provider) requiresPKCE(ctx context.Context, c *client) (bool, error) {
-	if c.public() || c.PKCE == pkceRequired {
+	if c.public() || c.PKCE == pkceRequired || !c.trusted() && !c.Imported {
 		return true, nil
 	}
 	_, err := p.store.Get(ctx, kindPKCESeen, c.ID, p.now())

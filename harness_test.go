@@ -486,7 +486,7 @@ func (r *reply) tokens() tokenResponse {
 func (r *reply) redirect() url.Values {
 	r.t.Helper()
 	if r.status != http.StatusFound && r.status != http.StatusSeeOther {
-		r.t.Fatalf("answer %d %s, want a redirect", r.status, r.body)
+		r.t.Fatalf("answer %d %s, want a redirect", r.status, withoutStyle(r.body))
 	}
 	u, err := url.Parse(r.header.Get("Location"))
 	if err != nil {
@@ -507,11 +507,18 @@ func (r *reply) redirectError(code string) {
 	}
 }
 
+// withoutStyle is what of a page is worth reading in a test's output.
+func withoutStyle(page string) string {
+	before, rest, _ := strings.Cut(page, "<style>")
+	_, after, _ := strings.Cut(rest, "</style>")
+	return before + after
+}
+
 // page checks for an HTML page without redirect.
 func (r *reply) page(status int) string {
 	r.t.Helper()
 	if r.status != status || !strings.HasPrefix(r.header.Get("Content-Type"), "text/html") || r.header.Get("Location") != "" {
-		r.t.Fatalf("answer %d %s %s to %q, want a page with %d", r.status, r.header.Get("Content-Type"), r.body, r.header.Get("Location"), status)
+		r.t.Fatalf("answer %d %s %s to %q, want a page with %d", r.status, r.header.Get("Content-Type"), withoutStyle(r.body), r.header.Get("Location"), status)
 	}
 	if !strings.Contains(r.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") {
 		r.t.Error("page may be framed")

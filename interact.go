@@ -35,25 +35,35 @@ type proof struct {
 	Subject string               `json:"sub"`
 	Node    tailcfg.StableNodeID `json:"node"`
 	At      int64                `json:"at"` // Unix seconds
+	// Shown is what else the page was about; see shown.
+	Shown string `json:"shown,omitempty"`
 }
 
 // An interactionPage is the data of pages/interact.html.
 type interactionPage struct {
 	Title   string
 	Message []string // paragraphs
-	Who     string   // the person
-	Node    string   // the device
-	Switch  bool     // say how to be somebody else
+	Facts   []fact
+	Wants   []string // what the application would be able to do
+	Warning string
+	Who     string // the person
+	Node    string // the device
+	Switch  bool   // say how to be somebody else
 	SwitchURL,
 	Action string // where the form goes
 	Query, Proof string
+	Shown        string
 	Yes, No      string // labels of the buttons; No may be empty
 }
+
+type fact struct{ Name, Value string }
 
 // ask shows a page of the endpoint at path, which interrupts f.
 func (p *Provider) ask(w http.ResponseWriter, path string, f *form, who *identity, page interactionPage) error {
 	page.Query = f.values.Encode()
-	b, err := json.Marshal(proof{path, sha256.Sum256([]byte(page.Query)), who.subject(), who.node, p.now().Unix()})
+	b, err := json.Marshal(proof{
+		Path: path, Query: sha256.Sum256([]byte(page.Query)), Subject: who.subject(), Node: who.node, At: p.now().Unix(), Shown: page.Shown,
+	})
 	if err != nil {
 		return fmt.Errorf("sealing interaction: %w", err)
 	}
@@ -71,6 +81,7 @@ type choice struct {
 	form    *form // the interrupted request
 	yes     bool
 	current bool // given by who is there now, in time
+	shown   string
 }
 
 // readChoice reads the form of a page that the endpoint at path showed. An
@@ -96,7 +107,7 @@ func (p *Provider) readChoice(r *http.Request, path string, who *identity) (*cho
 	if err != nil {
 		return nil, fail(codeInvalidRequest, "This form is not one of ours, or is very old. Go back to the application and start again.").because(err)
 	}
-	a := &choice{yes: posted.get("answer") == "yes"}
+	a := &choice{yes: posted.get("answer") == "yes", shown: pr.Shown}
 	if a.form, err = newForm(query); err != nil {
 		return nil, err
 	}
@@ -136,6 +147,33 @@ func (a *authorizeRequest) mustConfirm(now time.Time) (bool, error) {
 	return tooOld || a.prompts("login") || a.prompts("select_account") || a.session.signedOut(a.client.ID), nil
 }
 
+// interact asks the person what the request needs from them. It reports
+// whether a page has been shown, which ends the request.
+func (p *Provider) interact(w http.ResponseWriter, r *http.Request, a *authorizeRequest, c *codeRequest) (asked bool, err error) {
+	login, err := a.mustConfirm(p.now())
+	if err != nil {
+		return false, err
+	}
+	// One page serves both: to agree is to confirm.
+	if a.confirmed && a.agreedTo == shown(a, c) {
+		return false, p.rememberConsent(r.Context(), a, c)
+	}
+	consent, err := p.needsConsent(r.Context(), a, c)
+	switch silent := a.prompts("none"); {
+	case err != nil:
+		return false, err
+	case login && silent:
+		return false, fail(codeLoginRequired, "the person must confirm the login, which prompt none forbids")
+	case consent && silent:
+		return false, fail(codeConsentRequired, "the person has not agreed to this yet, and prompt none forbids to ask")
+	case consent:
+		return true, p.askConsent(w, a, c)
+	case login:
+		return true, p.askLogin(w, a)
+	}
+	return false, nil
+}
+
 // askLogin shows the page "continue as … on …".
 func (p *Provider) askLogin(w http.ResponseWriter, a *authorizeRequest) error {
 	page := interactionPage{
@@ -160,6 +198,6 @@ func (p *Provider) serveAuthorizeContinue(w http.ResponseWriter, r *http.Request
 		return err
 	}
 	return p.runAuthorize(w, r, &authorizeRequest{
-		form: ans.form, who: who, confirmed: ans.yes && ans.current, denied: !ans.yes,
+		form: ans.form, who: who, confirmed: ans.yes && ans.current, denied: !ans.yes, agreedTo: ans.shown,
 	})
 }

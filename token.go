@@ -115,10 +115,10 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 }
 
 func inactiveOr(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return inactive(err)
+	if e := storeError(err); !errors.Is(err, store.ErrNotFound) && e.status() >= 500 {
+		return e
 	}
-	return storeError(err)
+	return inactive(err)
 }
 
 // isFor reports whether the token is meant for resource.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/safefetch"
 	"github.com/tailscale/tsidp/store"
 	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/ipn/ipnstate"
@@ -96,6 +97,14 @@ type Config struct {
 	// sealed yet are when it is first given; from then on it is needed.
 	KeyEncryptionKey *[32]byte
 
+	// ClientDocuments lets clients in whose id is the https address of their
+	// metadata. Nil refuses them.
+	ClientDocuments *ClientDocuments
+
+	// ClientFetch is how their documents, and key sets of other clients, are
+	// fetched. Nil means from public addresses only.
+	ClientFetch *ClientFetch
+
 	// DebugRequests logs every request and response at level debug, with
 	// secrets, codes, tokens and cookies replaced.
 	DebugRequests bool
@@ -107,6 +116,8 @@ type Config struct {
 
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
+
+	testFetch func(*safefetch.Config) // lets tests serve documents
 }
 
 // EmailVerified is a policy for the claim email_verified (OpenID Connect

@@ -40,6 +40,10 @@ type config struct {
 	emailVerified      tsidp.EmailVerified
 	omitResponseIssuer bool
 
+	clientMetadata      clientMetadata
+	clientMetadataAllow []string              // HOST[:PORT]
+	clientMetadataList  tsidp.ClientDocuments // what the file says
+
 	logLevel                  slog.Level
 	debugRequests, debugTsnet bool
 
@@ -123,6 +127,15 @@ func options(c *config) []option {
 	}, {
 		flag: "no-response-iss", vars: []string{"TSIDP_NO_RESPONSE_ISS"}, def: "false", set: boolean(&c.omitResponseIssuer),
 		help: "leave the parameter iss (RFC 9207) out of authorization responses, for old clients that stumble over it",
+	}, {
+		flag: "client-metadata", arg: "MODE", vars: []string{"TSIDP_CLIENT_METADATA"}, def: "on", set: metadataMode(&c.clientMetadata),
+		help: "clients whose id is the https address of their metadata: on, off, or allowlist for those of -client-metadata-list only",
+	}, {
+		flag: "client-metadata-list", arg: "FILE", vars: []string{"TSIDP_CLIENT_METADATA_LIST"}, set: metadataList(&c.clientMetadataList),
+		help: "JSON file with the addresses that allowlist lets in (allow) and documents that are used without fetching them (pinned)",
+	}, {
+		flag: "client-metadata-allow", arg: "HOSTS", vars: []string{"TSIDP_CLIENT_METADATA_ALLOW"}, set: hostList(&c.clientMetadataAllow),
+		help: "HOST[:PORT] on private addresses, such as those of the tailnet, from which metadata and key sets of clients may be fetched, separated by commas",
 	}, {
 		flag: "log", arg: "LEVEL", vars: []string{"TSIDP_LOG"}, def: "info", set: level(&c.logLevel),
 		help: "least severe messages to log: debug, info, warn or error",

@@ -29,7 +29,7 @@ func environment(lines ...string) func(string) string {
 
 // defaults returns what parseConfig says about an empty world.
 func defaults() config {
-	return config{hostname: "idp", port: 443, localPort: -1, logLevel: slog.LevelInfo}
+	return config{hostname: "idp", port: 443, localPort: -1, clientMetadata: metadataOn, logLevel: slog.LevelInfo}
 }
 
 // devDefaults returns the same for -dev.
@@ -53,7 +53,8 @@ func TestParseConfig(t *testing.T) {
 			args: "-dir /d -hostname login -port 8443 -local-port 8080 -advertise-tags tag:a,tag:b -authkey-file /k -log warn -debug-tsnet -email-verified own:example.org -no-response-iss -issuer https://login.example -key-rotation 30d -key-file /kek -store postgres://u@h/d",
 			change: func(c *config) {
 				*c = config{
-					dir: "/d", hostname: "login", port: 8443, localPort: 8080,
+					clientMetadata: metadataOn,
+					dir:            "/d", hostname: "login", port: 8443, localPort: 8080,
 					issuer: "https://login.example", keyRotation: 30 * 24 * time.Hour, keyFile: "/kek", store: "postgres://u@h/d",
 					advertiseTags: []string{"tag:a", "tag:b"}, authKeyFile: "/k",
 					logLevel: slog.LevelWarn, debugTsnet: true,
@@ -74,7 +75,8 @@ func TestParseConfig(t *testing.T) {
 			},
 			change: func(c *config) {
 				*c = config{
-					dir: "/d", hostname: "login", port: 8443, localPort: 0,
+					clientMetadata: metadataOn,
+					dir:            "/d", hostname: "login", port: 8443, localPort: 0,
 					issuer: "https://login.example/idp", keyRotation: 2160 * time.Hour, keyFile: "/kek",
 					store:         "postgresql:///d?host=/run/postgresql&password=hush",
 					advertiseTags: []string{"tag:a"}, authKeyFile: "/k",

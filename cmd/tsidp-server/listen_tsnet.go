@@ -122,6 +122,7 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 	}
 	cfg := st.providerConfig(c, log)
 	cfg.Issuer, cfg.Tailnet = issuer, tailnet
+	cfg.ClientFetch = c.clientFetch(node.Dial)
 	p, err := tsidp.New(cfg)
 	if err != nil {
 		return fmt.Errorf("configuring provider: %w", err)

@@ -150,6 +150,8 @@ func (st *state) providerConfig(c config, log *slog.Logger) tsidp.Config {
 		OmitResponseIssuer: c.omitResponseIssuer,
 		KeyRotation:        c.keyRotation,
 		KeyEncryptionKey:   st.key,
+		ClientDocuments:    c.clientDocuments(),
+		ClientFetch:        c.clientFetch(nil),
 		DebugRequests:      c.debugRequests,
 		Logger:             log,
 	}
