@@ -31,6 +31,11 @@ type rule struct {
 	clients []string
 	// groups are added to those that the control plane reports.
 	groups []string
+	// exchange are the resources whose tokens the peer may exchange though
+	// they were not issued to it. impersonate leaves the peer out of the
+	// actors of what it exchanges.
+	exchange    []string
+	impersonate bool
 	// adminUI opens the administration, dcr the registration of clients.
 	adminUI, dcr bool
 }
@@ -94,6 +99,8 @@ func parseRule(data []byte) (rule, error) {
 		{"resources", listInto(&r.resources)},
 		{"clients", listInto(&r.clients)},
 		{"groups", listInto(&r.groups)},
+		{"exchange", listInto(&r.exchange)},
+		{"impersonate", boolInto(&r.impersonate)},
 		{"allow_admin_ui", boolInto(&r.adminUI)},
 		{"allow_dcr", boolInto(&r.dcr)},
 	} {
@@ -155,6 +162,20 @@ func (rs rules) allowsResource(login, resource string) bool {
 			return oauth.ResourcePatternMatches(pattern, resource)
 		})
 	})
+}
+
+// allowsExchange reports whether one rule opens the exchange of tokens for all
+// of these resources, and whether such a one allows impersonation.
+func (rs rules) allowsExchange(audience []string) (ok, impersonate bool) {
+	for _, r := range rs {
+		if len(audience) == 0 || slices.ContainsFunc(audience, func(aud string) bool {
+			return !slices.ContainsFunc(r.exchange, func(pattern string) bool { return oauth.ResourcePatternMatches(pattern, aud) })
+		}) {
+			continue
+		}
+		ok, impersonate = true, impersonate || r.impersonate
+	}
+	return ok, impersonate
 }
 
 // opensClient reports whether a rule lists the client, by id or name.

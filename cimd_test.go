@@ -225,15 +225,19 @@ func TestC39Documents(t *testing.T) {
 		status int
 		says   string
 	}{
-		"redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/client.json/", http.StatusMovedPermanently) }, 400, ""},
-		"to metadata": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound) }, 400, ""},
-		"page":        {contentType("text/html", cimd()), 400, ""},
-		"text":        {contentType("text/plain", cimd()), 400, ""},
-		"no type":     {contentType("", cimd()), 400, ""},
-		"large":       {contentType("application/json", cimd("x", `"`+strings.Repeat("x", 6000)+`"`)), 400, ""},
-		"404":         {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 404) }, 400, ""},
-		"201":         {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); fmt.Fprint(w, cimd()) }, 400, ""},
-		"500":         {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 500) }, 503, ""},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/client.json/", http.StatusMovedPermanently)
+		}, 400, ""},
+		"to metadata": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+		}, 400, ""},
+		"page":    {contentType("text/html", cimd()), 400, ""},
+		"text":    {contentType("text/plain", cimd()), 400, ""},
+		"no type": {contentType("", cimd()), 400, ""},
+		"large":   {contentType("application/json", cimd("x", `"`+strings.Repeat("x", 6000)+`"`)), 400, ""},
+		"404":     {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 404) }, 400, ""},
+		"201":     {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); fmt.Fprint(w, cimd()) }, 400, ""},
+		"500":     {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 500) }, 503, ""},
 		"cut off": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", "1000")

@@ -66,7 +66,7 @@ var amrNode = []string{"pop"}
 // claimNames is claims_supported of the metadata: those of userClaims and
 // those that every ID token has.
 var claimNames = []string{
-	"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "at_hash",
+	"iss", "sub", "aud", "exp", "iat", "auth_time", "acr", "amr", "nonce", "at_hash", "jti",
 	"email", "email_verified", "name", "preferred_username", "picture", "groups",
 	"node", "nid", "key", "addresses", "tags", "tailnet", "uid",
 }

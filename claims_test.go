@@ -462,7 +462,7 @@ func TestClaimsOfLeanIDToken(t *testing.T) {
 	f := newFixture(t)
 	f.editClient("web", func(c *client) { c.LeanIDToken = true })
 	token := f.login(ada, "scope", strings.Join(supportedScopes, " "), "nonce", "N1")
-	want := []string{"acr", "amr", "at_hash", "aud", "auth_time", "exp", "iat", "iss", "nonce", "sub"}
+	want := []string{"acr", "amr", "at_hash", "aud", "auth_time", "exp", "iat", "iss", "jti", "nonce", "sub"}
 	if got := slices.Sorted(maps.Keys(claimsOf(t, token.IDToken))); !slices.Equal(got, want) {
 		t.Errorf("claims of the ID token %q, want %q", got, want)
 	}

@@ -103,9 +103,10 @@ const (
 	grantAuthorizationCode = "authorization_code"
 	grantRefreshToken      = "refresh_token"
 	grantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"
+	grantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
 )
 
-var supportedGrantTypes = []string{grantAuthorizationCode, grantRefreshToken, grantDeviceCode}
+var supportedGrantTypes = []string{grantAuthorizationCode, grantRefreshToken, grantDeviceCode, grantTokenExchange}
 
 // defaultGrantTypes are those of a client that is registered without any.
 var defaultGrantTypes = []string{grantAuthorizationCode, grantRefreshToken}
@@ -137,7 +138,11 @@ func (c *client) trustedName() string {
 	return c.Name
 }
 
-func (c *client) allowsGrantType(t string) bool { return slices.Contains(c.GrantTypes, t) }
+// allowsGrantType reports whether the client may use the grant type. Those of
+// earlier versions registered none and could exchange.
+func (c *client) allowsGrantType(t string) bool {
+	return slices.Contains(c.GrantTypes, t) || c.Imported && t == grantTokenExchange
+}
 
 // redirectRules are those of DESIGN: loopback names count as one host for
 // public clients.

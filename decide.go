@@ -22,6 +22,7 @@ const (
 	actRefresh           // exchange a refresh token for tokens
 	actUserinfo          // read claims with an access token
 	actIntrospect        // be told that a token is active
+	actExchange          // exchange a token for another (RFC 8693)
 	actAdminister        // use the administration
 )
 
@@ -35,6 +36,17 @@ type question struct {
 	// resources asked for, in the client's spelling.
 	resources []string
 	issuer    string
+	exchange  *exchangeQuestion // for actExchange
+}
+
+// An exchangeQuestion is what else there is to an exchange. who and client of
+// the question are those of the subject token.
+type exchangeQuestion struct {
+	by      *client   // who exchanges
+	caller  *identity // the peer that sends the request; nil if nobody is known
+	subject []string  // what the subject token is for
+	own     bool      // it was issued to by, or is for a resource that by is
+	bearer  bool      // it is of a kind that others may exchange at all
 }
 
 // A decision allows.
@@ -42,6 +54,8 @@ type decision struct {
 	// resources are those that remain: all that were asked for, or, when an
 	// earlier grant is used, those that the rules still allow.
 	resources []string
+	// impersonate: an exchange leaves no trace of who exchanged.
+	impersonate bool
 }
 
 // A refusal says no, why, and what would change it.
@@ -68,6 +82,7 @@ const (
 	reasonMoved       = "address_reassigned"
 	reasonAdmin       = "not_an_administrator"
 	reasonDisabled    = "client_disabled"
+	reasonExchange    = "exchange_not_granted"
 )
 
 func (r *refusal) err() *protocolError {
@@ -119,12 +134,16 @@ func decide(q question) (decision, *refusal) {
 	if q.action == actAdminister {
 		return decision{}, administer(q)
 	}
-	for _, check := range []func(question) *refusal{mayLogIn, mayUseClient} {
+	for _, check := range []func(question) *refusal{mayLogIn, mayUseClient, mayExchange} {
 		if r := check(q); r != nil {
 			return decision{}, r
 		}
 	}
-	return mayUseResources(q)
+	d, r := mayUseResources(q)
+	if r == nil && q.action == actExchange {
+		d.impersonate = mayImpersonate(q)
+	}
+	return d, r
 }
 
 // sameOwner: a grant belongs to one user on one node.
@@ -133,7 +152,7 @@ func sameOwner(q question) *refusal {
 		return nil
 	}
 	return &refusal{
-		code: codeInvalidGrant, reason: reasonMoved, kill: true,
+		code: refusalCode(q.action), reason: reasonMoved, kill: true,
 		message: "The address of this login belongs to another device or user now. Log in again.",
 	}
 }
@@ -206,7 +225,8 @@ func mayUseResources(q question) (decision, *refusal) {
 			refused = append(refused, resource)
 		}
 	}
-	if len(refused) == 0 || q.grant != nil && q.action != actRedeem && len(d.resources) > 0 {
+	narrows := q.grant != nil && q.action != actRedeem && q.action != actExchange
+	if len(refused) == 0 || narrows && len(d.resources) > 0 {
 		return d, nil
 	}
 	r := &refusal{
@@ -216,11 +236,53 @@ func mayUseResources(q question) (decision, *refusal) {
 	return decision{}, r.withGrant(&q.who, map[string]any{"users": []string{"*"}, "resources": refused})
 }
 
-// refusalCode is access_denied where somebody asks for the first time, and
-// invalid_grant where an earlier grant is used.
+// mayExchange: a client may exchange what was issued to it or sent to it. For
+// anything else the peer that it runs on needs a rule.
+func mayExchange(q question) *refusal {
+	x := q.exchange
+	if q.action != actExchange {
+		return nil
+	}
+	if x.by.Disabled {
+		return &refusal{
+			code: codeUnauthorizedClient, reason: reasonDisabled,
+			message: fmt.Sprintf("The application %s is disabled. An administrator of the identity provider can enable it again.", x.by.displayName()),
+		}
+	}
+	if x.own {
+		return nil
+	}
+	r := &refusal{
+		code: refusalCode(q.action), reason: reasonExchange,
+		message: fmt.Sprintf("The subject token was neither issued to %s nor is it for a resource that %s is.", x.by.displayName(), x.by.displayName()),
+	}
+	if !x.bearer || x.caller == nil {
+		return r
+	}
+	if ok, _ := x.caller.rules.allowsExchange(x.subject); ok && !x.caller.external {
+		return nil
+	}
+	return r.withGrant(x.caller, map[string]any{"exchange": x.subject})
+}
+
+// mayImpersonate: only a rule of the peer makes who exchanges invisible.
+func mayImpersonate(q question) bool {
+	if q.exchange.caller == nil || q.exchange.caller.external {
+		return false
+	}
+	_, ok := q.exchange.caller.rules.allowsExchange(q.exchange.subject)
+	return ok
+}
+
+// refusalCode is access_denied where somebody asks for the first time,
+// invalid_grant where an earlier grant is used, and what RFC 8693 wants for an
+// exchange.
 func refusalCode(a action) errorCode {
-	if a == actAuthorize {
+	switch a {
+	case actAuthorize:
 		return codeAccessDenied
+	case actExchange:
+		return codeInvalidRequest
 	}
 	return codeInvalidGrant
 }

@@ -74,7 +74,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 	if !c.allowsGrantType(grantType) {
 		return fail(codeUnauthorizedClient, "this client is not registered for the grant type %s", grantType)
 	}
-	res, err := dispatch(r.Context(), p.opClient(c), f.values)
+	res, err := dispatch(p.withCaller(r), p.opClient(c), f.values)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 
 // grantTypes maps grant types onto the methods of op.Server.
 func (p *Provider) grantTypes() map[string]func(context.Context, op.Client, url.Values) (*op.Response, error) {
-	return map[string]func(context.Context, op.Client, url.Values) (*op.Response, error){
+	types := map[string]func(context.Context, op.Client, url.Values) (*op.Response, error){
 		grantAuthorizationCode: func(ctx context.Context, c op.Client, v url.Values) (*op.Response, error) {
 			return p.opServer.CodeExchange(ctx, clientRequest(c, v, &oidc.AccessTokenRequest{
 				Code: v.Get("code"), RedirectURI: v.Get("redirect_uri"), CodeVerifier: v.Get("code_verifier"),
@@ -101,11 +101,19 @@ func (p *Provider) grantTypes() map[string]func(context.Context, op.Client, url.
 			}))
 		},
 	}
+	if p.cfg.TokenExchange != nil {
+		types[grantTokenExchange] = func(ctx context.Context, c op.Client, v url.Values) (*op.Response, error) {
+			return p.opServer.TokenExchange(ctx, clientRequest(c, v, &oidc.TokenExchangeRequest{}))
+		}
+	}
+	return types
 }
 
 // grantTypeNames are the grant types that are on, in a fixed order.
 func (p *Provider) grantTypeNames() []string {
-	return slices.Clone(supportedGrantTypes)
+	return slices.DeleteFunc(slices.Clone(supportedGrantTypes), func(t string) bool {
+		return t == grantTokenExchange && p.cfg.TokenExchange == nil
+	})
 }
 
 func clientRequest[T any](c op.Client, v url.Values, data *T) *op.ClientRequest[T] {
@@ -159,7 +167,12 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 	if err != nil {
 		return nil, err
 	}
-	who, d, err := p.decideGrant(ctx, g.action(), req.client, a, resources)
+	q := question{action: g.action(), client: req.client, grant: a, resources: resources}
+	x, isExchange := g.(*exchangeGrant)
+	if isExchange {
+		x.ask(&q)
+	}
+	who, d, err := p.decideGrant(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +182,11 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 	}
 	if m.idSigner, err = p.signer(ctx, req.client.IDTokenAlg); err != nil {
 		return nil, storeError(err)
+	}
+	if isExchange {
+		if err := x.shape(p, m, d); err != nil {
+			return nil, err
+		}
 	}
 	if m.tokenID, m.refresh, m.expires, err = g.consume(ctx, p, req); err != nil {
 		return nil, err
@@ -218,24 +236,26 @@ func (req *tokenRequest) narrow(a *authorization, issuer string) (scopes, resour
 	return scopes, resources, nil
 }
 
-// decideGrant asks today's tailnet whether a may be used by client for what.
-// A grant whose address belongs to somebody else now dies.
-func (p *Provider) decideGrant(ctx context.Context, act action, c *client, a *authorization, resources []string) (identity, decision, error) {
-	who, err := p.directory.identify(ctx, a.addr)
+// decideGrant asks today's tailnet whether q.grant may be used as q says; who
+// it is, it finds out. A grant whose address belongs to somebody else now
+// dies.
+func (p *Provider) decideGrant(ctx context.Context, q question) (identity, decision, error) {
+	who, err := p.directory.identify(ctx, q.grant.addr)
 	if err != nil {
 		e := identityError(err)
 		if isAnswer(err) {
-			e = fail(codeInvalidGrant, "the device of this login is not in the tailnet now").because(err)
+			e = fail(refusalCode(q.action), "the device of this login is not in the tailnet now").because(err)
 			e.refusal = &refusal{code: e.code, reason: reasonUnknownPeer, message: e.description}
 		}
 		return identity{}, decision{}, e
 	}
-	d, no := decide(question{action: act, who: who, client: c, grant: a, resources: resources, issuer: p.issuer})
+	q.who, q.issuer = who, p.issuer
+	d, no := decide(q)
 	if no == nil {
 		return who, d, nil
 	}
 	if no.kill {
-		if err := p.storage.killGrant(ctx, a.grantID, no.reason); err != nil {
+		if err := p.storage.killGrant(ctx, q.grant.grantID, no.reason); err != nil {
 			return identity{}, decision{}, err
 		}
 	}

@@ -413,6 +413,25 @@ func (p *Provider) identify(ctx context.Context) (identity, error) {
 	return p.directory.identify(ctx, peer.addr)
 }
 
+// foreignKey is where withCaller notes whether a web page sent the request.
+type foreignKey struct{}
+
+// caller returns the peer that sends a request which needs none; nil if nobody
+// knows it, or if a web page of another origin makes it speak.
+func (p *Provider) caller(ctx context.Context) (*identity, error) {
+	if foreign, noted := ctx.Value(foreignKey{}).(bool); foreign || !noted {
+		return nil, nil
+	}
+	who, err := p.identify(ctx)
+	switch {
+	case err == nil:
+		return &who, nil
+	case isAnswer(err), errors.Is(err, errPublicPeer), errors.Is(err, errNoPeer):
+		return nil, nil
+	}
+	return nil, identityError(err)
+}
+
 // identityError turns an error of identify into what the peer is told.
 func identityError(err error) *protocolError {
 	switch {

@@ -90,7 +90,7 @@ func (p *Provider) introspectRefreshToken(r *http.Request, c *client, token stri
 	if rt.clientID != c.ID || rt.spent || rt.dead {
 		return nil, inactive(errors.New("spent, revoked or of another client"))
 	}
-	who, _, err := p.decideGrant(r.Context(), actIntrospect, c, &rt.authorization, rt.resources)
+	who, _, err := p.decideGrant(r.Context(), question{action: actIntrospect, client: c, grant: &rt.authorization, resources: rt.resources})
 	if err != nil {
 		if e := asProtocolError(err); e.status() >= 500 {
 			return nil, err

@@ -21,6 +21,10 @@ type mintRequest struct {
 	resources []string
 	nonce     string
 
+	// Of an exchanged token.
+	act        *jwt.Actor
+	issuedType string
+
 	accessSigner, idSigner *jwt.Signer
 
 	// What consume returned.
@@ -37,6 +41,7 @@ type tokenResponse struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
 	Scope        string `json:"scope"`
+	IssuedType   string `json:"issued_token_type,omitempty"`
 }
 
 // idTokenClaims are those of an ID token (OpenID Connect Core section 2).
@@ -54,6 +59,7 @@ type idTokenClaims struct {
 	AMR      []string     `json:"amr"`
 	Nonce    string       `json:"nonce,omitempty"`
 	AtHash   string       `json:"at_hash"`
+	ID       string       `json:"jti"`
 	userClaims
 }
 
@@ -66,9 +72,9 @@ func (p *Provider) mint(m *mintRequest) (*tokenResponse, error) {
 	}
 	res := &tokenResponse{
 		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(m.expires.Sub(now) / time.Second),
-		RefreshToken: m.refresh, Scope: strings.Join(m.scopes, " "),
+		RefreshToken: m.refresh, Scope: strings.Join(m.scopes, " "), IssuedType: m.issuedType,
 	}
-	if slices.Contains(m.scopes, scopeOpenID) {
+	if slices.Contains(m.scopes, scopeOpenID) && m.issuedType == "" {
 		res.IDToken, err = p.mintIDToken(m, access, now)
 	}
 	return res, err
@@ -83,7 +89,7 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 	return m.accessSigner.Sign(jwt.TypeAccessToken, &jwt.Claims{
 		Issuer: p.issuer, Subject: m.subject, Audience: audience,
 		Expiry: jwt.NewNumericDate(m.expires), IssuedAt: jwt.NewNumericDate(now), AuthTime: jwt.NewNumericDate(m.authTime), ACR: acrNode, AMR: amrNode,
-		ID: m.tokenID, ClientID: m.client.ID, Scope: strings.Join(m.scopes, " "),
+		ID: m.tokenID, ClientID: m.client.ID, Scope: strings.Join(m.scopes, " "), Act: m.act,
 	})
 }
 
@@ -91,7 +97,7 @@ func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (st
 	claims := &idTokenClaims{
 		Issuer: p.issuer, Subject: m.subject, Audience: jwt.Audience{m.client.ID},
 		Expiry: now.Add(m.life.IDToken).Unix(), IssuedAt: now.Unix(), AuthTime: m.authTime.Unix(), ACR: acrNode, AMR: amrNode,
-		Nonce: m.nonce, AtHash: jwt.HalfHash(m.idSigner.Alg(), access),
+		Nonce: m.nonce, AtHash: jwt.HalfHash(m.idSigner.Alg(), access), ID: newTokenID(m.grantID),
 	}
 	if m.client.Imported && len(m.resources) > 0 {
 		claims.Audience, claims.Azp = append(claims.Audience, m.resources...), m.client.ID

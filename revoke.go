@@ -4,9 +4,13 @@
 package tsidp
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"time"
+
+	"github.com/tailscale/tsidp/store"
 )
 
 // serveRevoke is the revocation endpoint (RFC 7009). Revoking any token of a
@@ -26,47 +30,79 @@ func (p *Provider) serveRevoke(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		return fail(codeInvalidRequest, "token is missing")
 	}
-	grantID, owner, err := p.grantOfToken(r, token)
+	t, err := p.revocableToken(r, token)
 	switch {
 	case errors.Is(err, errInactive):
 		w.WriteHeader(http.StatusOK)
 		return nil
 	case err != nil:
 		return err
-	case owner != c.ID:
+	case t.clientID != c.ID:
 		// "The authorization server ... verifies whether the token was issued
 		// to the client making the revocation request. If this validation
 		// fails, the request is refused" (section 2.1).
 		return fail(codeInvalidGrant, "the token was issued to another client")
 	}
-	if err := p.storage.killGrant(r.Context(), grantID, "revoked_by_client"); err != nil {
+	if err := p.revoke(r.Context(), t); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
-// grantOfToken finds the grant that a token hangs from, and the client that
-// it was issued to. It returns errInactive for what is no token of ours, or
-// has expired.
-func (p *Provider) grantOfToken(r *http.Request, token string) (grantID, clientID string, err error) {
+// A revocableToken is one that its client may end.
+type revocableToken struct {
+	grantID  string
+	clientID string // which it was issued to
+	// Of an access token.
+	id      string
+	expires time.Time
+}
+
+// revoke ends the login that the token belongs to, or, if that is another
+// client's and the token was exchanged from it, the token alone.
+func (p *Provider) revoke(ctx context.Context, t revocableToken) error {
+	a, err := p.storage.liveGrant(ctx, t.grantID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return storeError(err)
+	case a.clientID == t.clientID:
+		return p.storage.killGrant(ctx, t.grantID, "revoked_by_client")
+	}
+	now := p.now()
+	_, err = p.store.Put(ctx, store.Record{Kind: kindRevokedToken, ID: t.id, CreatedAt: now, ExpiresAt: t.expires.Add(clockSkew)}, now)
+	if err != nil && !errors.Is(err, store.ErrConflict) { // it is revoked already
+		return storeError(err)
+	}
+	return nil
+}
+
+// kindRevokedToken is the kind of records of exchanged tokens that were
+// revoked by themselves. Their ID is the jti.
+const kindRevokedToken store.Kind = "revoked-token"
+
+// revocableToken finds what a token is. It returns errInactive for what is
+// none of ours, or has expired.
+func (p *Provider) revocableToken(r *http.Request, token string) (revocableToken, error) {
 	if strings.Count(token, ".") == 2 {
 		t, err := p.parseAccessToken(r.Context(), token)
 		if err != nil {
-			return "", "", err
+			return revocableToken{}, err
 		}
 		id, ok := grantOf(t.claims.ID)
 		if !ok {
-			return "", "", inactive(errors.New("token without a grant"))
+			return revocableToken{}, inactive(errors.New("token without a grant"))
 		}
-		return id, t.claims.ClientID, nil
+		return revocableToken{id, t.claims.ClientID, t.claims.ID, t.claims.Expiry.Time()}, nil
 	}
 	rt, err := p.storage.refreshToken(r.Context(), token)
 	if err != nil {
 		if asProtocolError(err).status() >= 500 {
-			return "", "", err
+			return revocableToken{}, err
 		}
-		return "", "", inactive(err)
+		return revocableToken{}, inactive(err)
 	}
-	return rt.grantID, rt.clientID, nil
+	return revocableToken{grantID: rt.grantID, clientID: rt.clientID}, nil
 }

@@ -4,6 +4,7 @@
 package tsidp
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -261,6 +262,11 @@ func (p *Provider) fromForeignPage(r *http.Request) bool {
 	}
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
 	return !safe || r.Header.Get("Sec-Fetch-Mode") != "navigate"
+}
+
+// withCaller notes for [Provider.caller] whether a web page sent r.
+func (p *Provider) withCaller(r *http.Request) context.Context {
+	return context.WithValue(r.Context(), foreignKey{}, p.fromForeignPage(r))
 }
 
 // ownOrigin reports whether origin is that of one of our names.

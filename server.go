@@ -50,6 +50,15 @@ func (s *opServer) DeviceToken(ctx context.Context, r *op.ClientRequest[oidc.Dev
 	return s.p.issue(ctx, req, &deviceGrant{code: r.Data.DeviceCode})
 }
 
+// TokenExchange exchanges a token for another.
+func (s *opServer) TokenExchange(ctx context.Context, r *op.ClientRequest[oidc.TokenExchangeRequest]) (*op.Response, error) {
+	req, err := s.p.newTokenRequest(r.Client, r.PostForm)
+	if err != nil {
+		return nil, err
+	}
+	return s.p.issue(ctx, req, &exchangeGrant{form: r.PostForm})
+}
+
 // UserInfo answers for the verified token that serveUserinfo has put into
 // ctx.
 func (s *opServer) UserInfo(ctx context.Context, _ *op.Request[oidc.UserInfoRequest]) (*op.Response, error) {

@@ -253,7 +253,6 @@ func TestOpServerMethods(t *testing.T) {
 		"DeviceAuthorization":       "device.go serves /device_authorization, which needs the peer",
 		"VerifyClient":              "clientauth.go authenticates clients before the engine is asked",
 		"JWTProfile":                "the grant type jwt-bearer is not on",
-		"TokenExchange":             "token exchange is not on",
 		"ClientCredentialsExchange": "the grant type client_credentials is not on",
 		"Introspect":                "introspect.go serves /introspect: the engine's route refuses secretless introspection",
 		"Revocation":                "revocation is not on",
@@ -389,7 +388,9 @@ func callWithZeros(method reflect.Value) error {
 // TestGrantTypesAreWired: what can be registered, what the token endpoint
 // dispatches and what the metadata list are one set.
 func TestGrantTypesAreWired(t *testing.T) {
-	p, err := New(goodConfig())
+	cfg := goodConfig()
+	cfg.TokenExchange = new(TokenExchange)
+	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

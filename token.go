@@ -83,26 +83,30 @@ func (p *Provider) lookupKey(ctx context.Context) func(kid string) (jwt.PublicKe
 // exist, and today's tailnet must still allow it. Errors other than
 // errInactive mean that this could not be found out.
 func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifiedToken) error {
-	grantID, ok := grantOf(t.claims.ID)
-	if !ok {
-		return inactive(errors.New("token without a grant"))
-	}
-	a, err := p.storage.liveGrant(ctx, grantID)
+	a, err := p.grantBehind(ctx, &t.claims)
 	if err != nil {
+		return err
+	}
+	if t.client, err = p.clientByID(ctx, t.claims.ClientID); err != nil {
 		return inactiveOr(err)
 	}
-	if a.subject != t.claims.Subject || a.clientID != t.claims.ClientID {
-		return inactive(errors.New("token and grant differ"))
-	}
-	if t.client, err = p.clientByID(ctx, a.clientID); err != nil {
-		return inactiveOr(err)
+	// A token that was exchanged belongs to the client that did it, and rests
+	// on what the person may do with the client that they logged in to.
+	base := t.client
+	if a.clientID != base.ID {
+		if t.client.Disabled || !strings.HasSuffix(t.claims.ID, exchangedMark) {
+			return inactive(errors.New("token of a disabled client, or of another than its grant"))
+		}
+		if base, err = p.clientByID(ctx, a.clientID); err != nil {
+			return inactiveOr(err)
+		}
 	}
 	t.authorization = a
 	asked := t.claims.Audience
 	if slices.Equal(asked, jwt.Audience{p.issuer}) {
 		asked = nil
 	}
-	who, d, err := p.decideGrant(ctx, act, t.client, a, asked)
+	who, d, err := p.decideGrant(ctx, question{action: act, client: base, grant: a, resources: asked})
 	if err != nil {
 		if e := asProtocolError(err); e.status() < 500 {
 			return inactive(err)
@@ -113,6 +117,33 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 	t.userClaims = p.claimsFor(t.client, &t.who, t.scopes)
 	return nil
 }
+
+// grantBehind finds the grant that a token of ours hangs from, which must be
+// alive.
+func (p *Provider) grantBehind(ctx context.Context, c *jwt.Claims) (*authorization, error) {
+	grantID, ok := grantOf(c.ID)
+	if !ok {
+		return nil, inactive(errors.New("token without a grant"))
+	}
+	a, err := p.storage.liveGrant(ctx, grantID)
+	if err != nil {
+		return nil, inactiveOr(err)
+	}
+	if a.subject != c.Subject {
+		return nil, inactive(errors.New("token and grant differ"))
+	}
+	if strings.HasSuffix(c.ID, exchangedMark) { // it may have been revoked alone
+		switch _, err := p.store.Get(ctx, kindRevokedToken, c.ID, p.now()); {
+		case err == nil:
+			return nil, inactive(errors.New("token was revoked"))
+		case !errors.Is(err, store.ErrNotFound):
+			return nil, storeError(err)
+		}
+	}
+	return a, nil
+}
+
+func isInactive(err error) bool { return errors.Is(err, errInactive) }
 
 func inactiveOr(err error) error {
 	if e := storeError(err); !errors.Is(err, store.ErrNotFound) && e.status() >= 500 {
@@ -177,6 +208,9 @@ func (t *verifiedToken) introspection(res *oidc.IntrospectionResponse, issuer st
 	res.Name, res.PreferredUsername, res.Picture, res.Email = c.Name, c.PreferredUsername, c.Picture, c.Email
 	res.EmailVerified = oidc.Bool(c.EmailVerified != nil && *c.EmailVerified)
 	res.Claims = c.extra()
+	if t.claims.Act != nil {
+		res.Claims["act"] = t.claims.Act
+	}
 }
 
 func oidcTime(n *jwt.NumericDate) oidc.Time {

@@ -879,7 +879,7 @@ func TestLeanLogin(t *testing.T) {
 			}
 		}
 		slices.Sort(names)
-		if d := cmp.Diff([]string{"acr", "amr", "at_hash", "aud", "auth_time", "exp", "iat", "iss", "sub"}, names); d != "" {
+		if d := cmp.Diff([]string{"acr", "amr", "at_hash", "aud", "auth_time", "exp", "iat", "iss", "jti", "sub"}, names); d != "" {
 			t.Errorf("claims (-want +got):\n%s", d)
 		}
 		info := f.userinfo(res.AccessToken).json(200)

@@ -97,6 +97,9 @@ type Config struct {
 	// sealed yet are when it is first given; from then on it is needed.
 	KeyEncryptionKey *[32]byte
 
+	// TokenExchange turns on token exchange (RFC 8693). Nil: it is off.
+	TokenExchange *TokenExchange
+
 	// ClientDocuments lets clients in whose id is the https address of their
 	// metadata. Nil refuses them.
 	ClientDocuments *ClientDocuments

@@ -113,7 +113,7 @@ func TestC29Expired(t *testing.T) {
 func TestUserinfoClaims(t *testing.T) {
 	f := newFixture(t)
 	f.allow(ada, `{"groups":["ops"]}`)
-	own := []string{"aud", "at_hash", "acr", "amr", "auth_time", "exp", "iat", "iss", "nonce"} // of the ID token alone
+	own := []string{"aud", "at_hash", "acr", "amr", "jti", "auth_time", "exp", "iat", "iss", "nonce"} // of the ID token alone
 	for scope, want := range map[string][]string{
 		"openid":                      {"sub"},
 		"openid email":                {"email", "email_verified", "sub"},

@@ -35,7 +35,8 @@ type config struct {
 	advertiseTags []string
 	authKeyFile   string
 
-	useLocalTailscaled, funnel, sts bool // not built yet: parseConfig refuses them
+	useLocalTailscaled, funnel bool // not built yet: parseConfig refuses them
+	sts                        bool
 
 	emailVerified      tsidp.EmailVerified
 	omitResponseIssuer bool
@@ -120,7 +121,7 @@ func options(c *config) []option {
 		help: "offer the public endpoints to the internet through Tailscale Funnel (not built yet)",
 	}, {
 		flag: "enable-sts", vars: []string{"TSIDP_ENABLE_STS"}, def: "false", set: boolean(&c.sts),
-		help: "enable token exchange, RFC 8693 (not built yet)",
+		help: "enable token exchange, RFC 8693",
 	}, {
 		flag: "email-verified", arg: "WHOSE", vars: []string{"TSIDP_EMAIL_VERIFIED"}, set: emailVerified(&c.emailVerified),
 		help: "whose addresses are asserted as verified: own:DOMAIN[,DOMAIN...], all or none; by default those of the tailnet's own domain",
@@ -275,8 +276,6 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 		return later("use-local-tailscaled", "use tsnet mode (the default)")
 	case c.funnel:
 		return later("funnel", "leave it out and serve the tailnet only")
-	case c.sts:
-		return later("enable-sts", "leave it out to serve logins without token exchange")
 	}
 	for _, name := range tsnetVars() {
 		switch {

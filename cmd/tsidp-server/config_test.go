@@ -50,7 +50,7 @@ func TestParseConfig(t *testing.T) {
 		{name: "nothing"},
 		{
 			name: "flags",
-			args: "-dir /d -hostname login -port 8443 -local-port 8080 -advertise-tags tag:a,tag:b -authkey-file /k -log warn -debug-tsnet -email-verified own:example.org -no-response-iss -issuer https://login.example -key-rotation 30d -key-file /kek -store postgres://u@h/d",
+			args: "-dir /d -hostname login -port 8443 -local-port 8080 -advertise-tags tag:a,tag:b -authkey-file /k -log warn -debug-tsnet -email-verified own:example.org -no-response-iss -enable-sts -issuer https://login.example -key-rotation 30d -key-file /kek -store postgres://u@h/d",
 			change: func(c *config) {
 				*c = config{
 					clientMetadata: metadataOn,
@@ -59,7 +59,7 @@ func TestParseConfig(t *testing.T) {
 					advertiseTags: []string{"tag:a", "tag:b"}, authKeyFile: "/k",
 					logLevel: slog.LevelWarn, debugTsnet: true,
 					emailVerified:      tsidp.EmailVerified{Domains: []string{"example.org"}},
-					omitResponseIssuer: true,
+					omitResponseIssuer: true, sts: true,
 				}
 			},
 		},
@@ -244,11 +244,8 @@ func TestParseConfigErrors(t *testing.T) {
 
 		{args: "-use-local-tailscaled", want: []string{"-use-local-tailscaled is not built yet", "later release", "tsnet mode"}},
 		{args: "-funnel", want: []string{"-funnel is not built yet", "later release"}},
-		{args: "-enable-sts", want: []string{"-enable-sts is not built yet", "later release"}},
 		{env: []string{"TSIDP_USE_LOCAL_TAILSCALED=1"}, want: []string{"TSIDP_USE_LOCAL_TAILSCALED is not built yet"}},
 		{env: []string{"TSIDP_USE_FUNNEL=1"}, want: []string{"TSIDP_USE_FUNNEL is not built yet"}},
-		{env: []string{"TSIDP_ENABLE_STS=1"}, want: []string{"TSIDP_ENABLE_STS is not built yet"}},
-		{args: "-dev -enable-sts", want: []string{"-enable-sts is not built yet"}},
 
 		{args: "-authkey-file /k", env: []string{"TS_AUTHKEY=secret"}, want: []string{"-authkey-file", "TS_AUTHKEY"}},
 		{args: "-authkey-file /k", env: []string{"TS_AUTH_KEY=secret"}, want: []string{"-authkey-file", "TS_AUTH_KEY"}},

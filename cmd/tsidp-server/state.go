@@ -155,6 +155,9 @@ func (st *state) providerConfig(c config, log *slog.Logger) tsidp.Config {
 		DebugRequests:      c.debugRequests,
 		Logger:             log,
 	}
+	if c.sts {
+		cfg.TokenExchange = new(tsidp.TokenExchange)
+	}
 	if !c.dev && (c.store == "" || c.dir != "") {
 		cfg.ImportDir = st.dir
 	}

@@ -29,6 +29,37 @@ type Claims struct {
 	ID        string       `json:"jti,omitempty"`
 	ClientID  string       `json:"client_id,omitempty"`
 	Scope     string       `json:"scope,omitempty"`
+	Act       *Actor       `json:"act,omitempty"`
+	MayAct    *Actor       `json:"may_act,omitempty"`
+}
+
+// An Actor is a party that acts for the subject of a token (RFC 8693 §4.1). A
+// nested one acted before it.
+type Actor struct {
+	Issuer   string `json:"iss,omitempty"`
+	Subject  string `json:"sub,omitempty"`
+	ClientID string `json:"client_id,omitempty"`
+	Act      *Actor `json:"act,omitempty"`
+}
+
+// Depth returns the length of the chain that begins with a; 0 for nil.
+func (a *Actor) Depth() int {
+	n := 0
+	for ; a != nil; a = a.Act {
+		n++
+	}
+	return n
+}
+
+// Before returns a copy of the chain of a, continued by that of earlier. It
+// shares earlier and changes neither.
+func (a *Actor) Before(earlier *Actor) *Actor {
+	if a == nil {
+		return earlier
+	}
+	b := *a
+	b.Act = a.Act.Before(earlier)
+	return &b
 }
 
 // Unmarshal decodes the payload of a verified token into the struct that v
