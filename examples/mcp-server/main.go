@@ -58,7 +58,11 @@ func newHandler(issuer, resource string, logger *slog.Logger) (http.Handler, err
 	tools := mcp.NewServer(&mcp.Implementation{Name: "tsidp-example", Version: "1.0.0"}, nil)
 	mcp.AddTool(tools, &mcp.Tool{Name: "whoami", Description: "Tells who is calling."}, whoami)
 	mcp.AddTool(tools, &mcp.Tool{Name: "sum", Description: "Adds numbers."}, sum)
-	serve := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return tools }, nil)
+	serve := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return tools }, &mcp.StreamableHTTPOptions{
+		// It would refuse the name of the node that "tailscale serve" passes on.
+		// A page that rebinds a name to loopback has no token.
+		DisableLocalhostProtection: true,
+	})
 
 	// Protect answers whoever has no good token; the SDK's middleware then tells
 	// the tools, and keeps the sessions of different users apart.

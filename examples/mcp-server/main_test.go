@@ -121,7 +121,7 @@ func browse(ctx context.Context, args *auth.AuthorizationArgs) (*auth.Authorizat
 }
 
 // connect is an MCP client that gets its token by the book.
-func connect(t *testing.T, resource, clientID string) (*mcp.ClientSession, error) {
+func connect(t *testing.T, resource, clientID string) (*mcp.ClientSession, auth.OAuthHandler, error) {
 	t.Helper()
 	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
 		PreregisteredClient: &oauthex.ClientCredentials{ClientID: clientID}, RedirectURL: redirectURI,
@@ -131,7 +131,8 @@ func connect(t *testing.T, resource, clientID string) (*mcp.ClientSession, error
 		t.Fatal(err)
 	}
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1.0.0"}, nil)
-	return client.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: resource, OAuthHandler: handler}, nil)
+	session, err := client.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: resource, OAuthHandler: handler}, nil)
+	return session, handler, err
 }
 
 // TestTools: the SDK's client meets the challenge, finds the provider, logs
@@ -139,7 +140,7 @@ func connect(t *testing.T, resource, clientID string) (*mcp.ClientSession, error
 func TestTools(t *testing.T) {
 	issuer, resource := newServer(t, itself)
 	id := register(t, issuer)
-	session, err := connect(t, resource, id)
+	session, oauth, err := connect(t, resource, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +169,32 @@ func TestTools(t *testing.T) {
 	if out.Total != 42 {
 		t.Errorf("sum: %v", out)
 	}
+
+	// Behind "tailscale serve" requests come from loopback by another name.
+	source, err := oauth.TokenSource(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := source.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest("POST", resource, bytes.NewReader([]byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "mcp.tail1234.ts.net"
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	token.SetAuthHeader(req)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusForbidden || res.StatusCode == http.StatusUnauthorized {
+		t.Errorf("by another name: %s", res.Status)
+	}
 }
 
 // TestChallenge: who has no token learns where to get one.
@@ -194,7 +221,7 @@ func TestChallenge(t *testing.T) {
 // TestPolicy: without a grant for the server there is no token for it.
 func TestPolicy(t *testing.T) {
 	issuer, resource := newServer(t, func(string) string { return "https://other.example/mcp" })
-	session, err := connect(t, resource, register(t, issuer))
+	session, _, err := connect(t, resource, register(t, issuer))
 	if err == nil {
 		session.Close()
 		t.Fatal("connected without a grant")
