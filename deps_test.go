@@ -133,6 +133,15 @@ func checkDirections(t *testing.T, packages map[string]goPackage) {
 			direct("the standard library is enough", func(string) bool { return false })
 		case local == "store/memory", local == "store/storetest":
 			not("a backend knows no protocol", "github.com/zitadel/oidc", "tailscale.com", module+"/internal/oauth", module+"/internal/jwt", module+"/internal/admin")
+		case local == "rs":
+			// Resource servers are other programs: each dependency is one of theirs.
+			for _, dep := range p.deps {
+				allowed := slices.ContainsFunc([]string{module + "/internal/oauth", module + "/internal/jwt", "github.com/go-jose/go-jose/v4", "golang.org/x/crypto", "golang.org/x/sys/cpu"},
+					func(path string) bool { return within(dep, path) })
+				if strings.Contains(strings.Split(dep, "/")[0], ".") && !allowed {
+					t.Errorf("%s depends on %s: a resource server brings neither a provider nor an SDK", local, dep)
+				}
+			}
 		case within(local, "cmd"):
 			not("the protocol is the provider's", "github.com/stretchr/testify", "net/http/httptest", "testing")
 		}
