@@ -21,8 +21,7 @@ import (
 	"github.com/tailscale/tsidp/internal/jwt"
 	"github.com/tailscale/tsidp/internal/oauth"
 	"github.com/tailscale/tsidp/store"
-	"github.com/zitadel/oidc/v3/pkg/oidc"
-	"github.com/zitadel/oidc/v3/pkg/op"
+	"tailscale.com/tailcfg"
 )
 
 // kindClient is the kind of client records; their ID is the client_id.
@@ -39,6 +38,11 @@ type client struct {
 	Secrets   []clientSecret `json:"secrets,omitempty"`
 	Origin    string         `json:"origin"`
 	CreatedAt time.Time      `json:"created_at"`
+	// ExpiresAt is when an unused registration ends; zero: never.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// Owner is who registered it; nil for clients that nobody of the tailnet
+	// did.
+	Owner *clientOwner `json:"owner,omitempty"`
 
 	// Imported marks clients of an earlier version, which keep what they rely
 	// on: see import.go. Notes are what the import had to say about one;
@@ -57,8 +61,25 @@ type clientSecret struct {
 	CreatedAt time.Time  `json:"created_at"`
 }
 
-// originAdministrator is the origin of clients that an administrator made.
-const originAdministrator = "administrator"
+// A clientOwner is who registered a client, and from which node.
+type clientOwner struct {
+	Subject string               `json:"sub"`
+	Login   string               `json:"login,omitempty"`
+	Node    tailcfg.StableNodeID `json:"node"`
+	Name    string               `json:"node_name,omitempty"`
+}
+
+// Origins: who vouches for what a client says of itself.
+const (
+	originAdministrator = "administrator" // made by an administrator
+	originDeclared      = "declared"      // in the file that an administrator wrote
+	originRegistered    = "registered"    // registered itself
+	originDocument      = "document"      // its id is the address of its metadata
+)
+
+// trusted reports whether an administrator has vouched for the client. All
+// others have chosen their names themselves, and need a person's consent.
+func (c *client) trusted() bool { return c.Origin == originAdministrator || c.Origin == originDeclared }
 
 // Values of ClientMetadata.Access and .PKCE.
 const (
@@ -105,7 +126,7 @@ func (c *client) displayName() string {
 // trustedName is the name by which rules may open the client. A client that
 // registered itself has chosen its name, perhaps that of another.
 func (c *client) trustedName() string {
-	if c.Origin != originAdministrator {
+	if !c.trusted() {
 		return ""
 	}
 	return c.Name
@@ -218,6 +239,11 @@ func (c *client) validateTexts() error {
 	}{
 		{"client_name", []string{c.Name}},
 		{"client_uri", []string{c.ClientURI}},
+		{"logo_uri", []string{c.LogoURI}},
+		{"policy_uri", []string{c.PolicyURI}},
+		{"tos_uri", []string{c.TOSURI}},
+		{"software_id", []string{c.SoftwareID}},
+		{"software_version", []string{c.SoftwareVersion}},
 		{"scope", []string{c.Scope}},
 		{"contacts", c.Contacts},
 		{"grant_types", c.GrantTypes},
@@ -233,8 +259,12 @@ func (c *client) validateTexts() error {
 			}
 		}
 	}
-	if c.ClientURI != "" && !strings.HasPrefix(c.ClientURI, "https://") && !strings.HasPrefix(c.ClientURI, "http://") {
-		return fail(codeInvalidClientMetadata, "client_uri: must be an http or https URL")
+	for _, f := range []struct{ name, uri string }{
+		{"client_uri", c.ClientURI}, {"logo_uri", c.LogoURI}, {"policy_uri", c.PolicyURI}, {"tos_uri", c.TOSURI},
+	} {
+		if f.uri != "" && webOrigin(f.uri) == "" {
+			return fail(codeInvalidClientMetadata, "%s: must be an http or https URL", f.name)
+		}
 	}
 	if _, err := oauth.ParseScope(c.Scope, knownScope); err != nil {
 		return fail(codeInvalidClientMetadata, "scope: %v", err)
@@ -393,52 +423,4 @@ func (p *Provider) createClient(ctx context.Context, c *client) error {
 		return storeError(err)
 	}
 	return nil
-}
-
-// opClient shows a client to the engine.
-type opClient struct {
-	c    *client
-	life Lifetimes
-}
-
-var _ op.Client = opClient{}
-
-func (o opClient) GetID() string                    { return o.c.ID }
-func (o opClient) RedirectURIs() []string           { return o.c.RedirectURIs }
-func (o opClient) PostLogoutRedirectURIs() []string { return nil }
-func (o opClient) AuthMethod() oidc.AuthMethod      { return oidc.AuthMethod(o.c.TokenEndpointAuthMethod) }
-func (o opClient) ResponseTypes() []oidc.ResponseType {
-	return []oidc.ResponseType{oidc.ResponseTypeCode}
-}
-func (o opClient) LoginURL(string) string { return "" } // there is no login page
-func (o opClient) AccessTokenType() op.AccessTokenType {
-	return op.AccessTokenTypeJWT
-}
-func (o opClient) IDTokenLifetime() time.Duration       { return o.life.IDToken }
-func (o opClient) DevMode() bool                        { return false }
-func (o opClient) IsScopeAllowed(string) bool           { return false } // beyond the known ones
-func (o opClient) IDTokenUserinfoClaimsAssertion() bool { return !o.c.LeanIDToken }
-func (o opClient) ClockSkew() time.Duration             { return 0 }
-
-func (o opClient) ApplicationType() op.ApplicationType {
-	if o.c.ApplicationType == "native" {
-		return op.ApplicationTypeNative
-	}
-	return op.ApplicationTypeWeb
-}
-
-func (o opClient) GrantTypes() []oidc.GrantType {
-	var types []oidc.GrantType
-	for _, t := range o.c.GrantTypes {
-		types = append(types, oidc.GrantType(t))
-	}
-	return types
-}
-
-func (o opClient) RestrictAdditionalIdTokenScopes() func([]string) []string {
-	return func(scopes []string) []string { return scopes }
-}
-
-func (o opClient) RestrictAdditionalAccessTokenScopes() func([]string) []string {
-	return func(scopes []string) []string { return scopes }
 }

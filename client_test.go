@@ -242,6 +242,7 @@ func TestClientRecord(t *testing.T) {
 		c.AuthMethodStrict, c.IgnoreFragment, c.LeanIDToken, c.Disabled = true, true, true, true
 		c.ResourceIdentifiers = []string{testResource}
 		c.PostLogoutRedirectURIs = []string{webRedirect}
+		c.LogoURI, c.PolicyURI, c.TOSURI, c.SoftwareID, c.SoftwareVersion = "https://a.example/l", "https://a.example/p", "https://a.example/t", "id", "1"
 		c.AccessTokenSeconds, c.IDTokenSeconds, c.RefreshIdleSeconds, c.RefreshTotalSeconds = 1, 2, 3, 4
 		c.Origin, c.CreatedAt = originAdministrator, time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 		c.Secrets = []clientSecret{hashSecret(webSecret, c.CreatedAt)}

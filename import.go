@@ -28,9 +28,6 @@ import (
 // the import is done: a crash in between leaves a store without keys, whose
 // next start begins again and finds what it wrote. The files are only read.
 
-// originRegistered is the origin of clients that registered themselves.
-const originRegistered = "registered"
-
 // importState reads Config.ImportDir into doc and the store. It does nothing
 // without one.
 func (p *Provider) importState(ctx context.Context, doc *keyDocument, now time.Time) error {

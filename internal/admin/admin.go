@@ -35,6 +35,11 @@ type ClientMetadata struct {
 	ApplicationType string   `json:"application_type,omitempty"`
 	ClientURI       string   `json:"client_uri,omitempty"`
 	Contacts        []string `json:"contacts,omitempty"`
+	LogoURI         string   `json:"logo_uri,omitempty"`
+	PolicyURI       string   `json:"policy_uri,omitempty"`
+	TOSURI          string   `json:"tos_uri,omitempty"`
+	SoftwareID      string   `json:"software_id,omitempty"`
+	SoftwareVersion string   `json:"software_version,omitempty"`
 	// IDTokenAlg is RS256 (default), ES256 or EdDSA.
 	IDTokenAlg string `json:"id_token_signed_response_alg,omitempty"`
 
