@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/safefetch"
 	"github.com/tailscale/tsidp/store"
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
@@ -40,6 +41,7 @@ type Provider struct {
 	opServer  *opServer
 	engine    http.Handler // the engine's router over opServer
 	directory *directory
+	fetch     *safefetch.Client
 	pages     *pageSet
 	metadata  document
 	api       *admin.API
@@ -88,6 +90,9 @@ func New(cfg Config) (*Provider, error) {
 	p.opServer = &opServer{p: p}
 	p.engine = op.RegisterServer(p.opServer, op.Endpoints{Userinfo: op.NewEndpoint(p.path + pathUserinfo)}, op.WithServerCORSOptions(nil))
 	p.api = &admin.API{Backend: &backend{p}, Now: p.now}
+	if p.fetch, err = safefetch.New(p.fetchConfig()); err != nil {
+		return nil, fmt.Errorf("tsidp: fetching documents of clients: %w", err)
+	}
 	if p.pages, err = newPageSet(); err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}

@@ -96,6 +96,11 @@ type Config struct {
 	// sealed yet are when it is first given; from then on it is needed.
 	KeyEncryptionKey *[32]byte
 
+	// ClientFetch is about the documents of clients, such as key sets, that the
+	// provider fetches from addresses that the clients name. Nil means: from
+	// the public internet only.
+	ClientFetch *ClientFetch
+
 	// DebugRequests logs every request and response at level debug, with
 	// secrets, codes, tokens and cookies replaced.
 	DebugRequests bool
