@@ -166,6 +166,8 @@ func faultRequests(f *fixture) []faultRequest {
 	moved, asked, reused, unwanted := f.login(gus), f.login(ada), f.login(ada), f.login(ada)
 	f.refresh(f.refresh(reused.RefreshToken).tokens().RefreshToken).tokens()
 	leaving := f.login(adm)
+	signer := newClientKey(f.t, jwt.ES256, "1")
+	f.addKeyClient("signer", jwksOf(f.t, signer))
 	f.clock.advance(3 * time.Second)
 	codeWeb, codePub, codeEd := f.code(ada), f.code(ada, forPub()...), f.code(ada, "client_id", "eddsa")
 	f.tailnet.edit(gus, func(res *apitype.WhoIsResponse) { res.Node.StableID = "nOTHERCNTRL" })
@@ -222,6 +224,7 @@ func faultRequests(f *fixture) []faultRequest {
 			status(200)(r)
 			f.in(r.t).wantDead(unwanted)
 		}},
+		{"assertion", []string{"Get", "UseOnce"}, func() *reply { return f.ask(f.assert(signer, "signer")) }, status(200)},
 		{"list clients", []string{"List"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients", "", "") }, status(200)},
 		{"show client", []string{"Get"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients/web", "", "") }, status(200)},
 		{"make client", []string{"Put"}, func() *reply {
@@ -456,6 +459,7 @@ func TestNothingIsWritten(t *testing.T) {
 	f.userinfo(res.AccessToken).json(200)
 	f.introspect("web", res.AccessToken)
 	f.introspect("web", res.RefreshToken)
+	f.ask(f.assert(newClientKey(t, jwt.ES256, "1"), "web")).wantError(401, "invalid_client")
 	f.do(ada, "POST", "/api/v1/clients", "application/json", `{"redirect_uris":["https://a.example/"]}`).wantError(403, "access_denied")
 	if n := writes() - before; n != 0 {
 		t.Errorf("%d writes, want none", n)
