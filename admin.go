@@ -64,7 +64,7 @@ func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Ti
 	if c.ID == "" {
 		c.ID = newID()
 	}
-	if err := c.validate(oauth.AdministratorRedirects); err != nil {
+	if err := b.p.validateClient(c, oauth.AdministratorRedirects); err != nil {
 		return admin.Client{}, err
 	}
 	secret, err := c.addSecret(in.Secret, now)
@@ -82,11 +82,12 @@ func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Ti
 	return v, nil
 }
 
-// addSecret gives a confidential client its secret: brought, or a new one.
+// addSecret gives a client that authenticates by a secret its own: brought,
+// or a new one.
 func (c *client) addSecret(brought string, now time.Time) (string, error) {
-	if c.public() {
+	if c.public() || c.TokenEndpointAuthMethod == authPrivateKeyJWT {
 		if brought != "" {
-			return "", fail(codeInvalidClientMetadata, "client_secret: a client with token_endpoint_auth_method none has none")
+			return "", fail(codeInvalidClientMetadata, "client_secret: a client with token_endpoint_auth_method %s has none", c.TokenEndpointAuthMethod)
 		}
 		return "", nil
 	}

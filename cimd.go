@@ -79,6 +79,8 @@ type clientDocument struct {
 	GrantTypes             []string `json:"grant_types"`
 	ResponseTypes          []string `json:"response_types"`
 	AuthMethod             string   `json:"token_endpoint_auth_method"`
+	AuthSigningAlg         string   `json:"token_endpoint_auth_signing_alg"`
+	JWKSURI                string   `json:"jwks_uri"`
 	Scope                  string   `json:"scope"`
 	ApplicationType        string   `json:"application_type"`
 	ClientURI              string   `json:"client_uri"`
@@ -89,8 +91,11 @@ type clientDocument struct {
 	SoftwareID             string   `json:"software_id"`
 	SoftwareVersion        string   `json:"software_version"`
 	IDTokenAlg             string   `json:"id_token_signed_response_alg"`
-	Secret                 any      `json:"client_secret"`
-	SecretExpiresAt        any      `json:"client_secret_expires_at"`
+
+	JWKS json.RawMessage `json:"jwks"`
+
+	Secret          any `json:"client_secret"`
+	SecretExpiresAt any `json:"client_secret_expires_at"`
 }
 
 // parseClientDocument reads the document at id and validates it like every
@@ -123,6 +128,7 @@ func parseClientDocument(id string, body []byte) (*client, error) {
 	c := &client{Origin: originDocument, ClientMetadata: admin.ClientMetadata{
 		ID: d.ID, Name: d.Name, RedirectURIs: d.RedirectURIs, PostLogoutRedirectURIs: d.PostLogoutRedirectURIs,
 		GrantTypes: d.GrantTypes, ResponseTypes: d.ResponseTypes, TokenEndpointAuthMethod: d.AuthMethod,
+		TokenEndpointAuthSigningAlg: d.AuthSigningAlg, JWKS: d.JWKS, JWKSURI: d.JWKSURI,
 		Scope: d.Scope, ApplicationType: d.ApplicationType, ClientURI: d.ClientURI, LogoURI: d.LogoURI, PolicyURI: d.PolicyURI, TOSURI: d.TOSURI,
 		Contacts: d.Contacts, SoftwareID: d.SoftwareID, SoftwareVersion: d.SoftwareVersion, IDTokenAlg: d.IDTokenAlg,
 	}}
@@ -180,7 +186,7 @@ func (p *Provider) documentClient(ctx context.Context, id string) (*client, erro
 	case kept != nil && p.now().Before(kept.Expires):
 		return parseClientDocument(id, kept.Body)
 	}
-	doc, err := p.fetchDocument(ctx, id)
+	doc, err := p.fetchClientDocument(ctx, id)
 	switch {
 	case err == nil:
 		fresh := documentRecord{doc.Body, doc.FetchedAt, doc.Expires}
@@ -194,9 +200,9 @@ func (p *Provider) documentClient(ctx context.Context, id string) (*client, erro
 	return nil, documentError(id, err)
 }
 
-// fetchDocument gets a valid document, perhaps from the cache.
-func (p *Provider) fetchDocument(ctx context.Context, id string) (safefetch.Document, error) {
-	return p.fetch.Get(ctx, id, safefetch.Want{
+// fetchClientDocument gets a valid document, perhaps from the cache.
+func (p *Provider) fetchClientDocument(ctx context.Context, id string) (safefetch.Document, error) {
+	return p.fetchDocument(ctx, id, safefetch.Want{
 		ContentTypes: []string{"application/json", "application/*+json"},
 		Valid:        func(body []byte) error { _, err := parseClientDocument(id, body); return err },
 	})
@@ -208,7 +214,7 @@ func documentError(id string, err error) *protocolError {
 	if e, ok := errors.AsType[*protocolError](err); ok {
 		return fail(codeInvalidClient, "the client metadata document %s cannot be used: %s", id, e.description).because(err)
 	}
-	return fetchError(err, "the client metadata document "+id)
+	return fetchError(err, codeInvalidClient, "the client metadata document "+id)
 }
 
 // keptDocument reads the record; nil if there is none.
@@ -252,7 +258,7 @@ func (p *Provider) keepConsentedDocument(ctx context.Context, c *client) {
 		return
 	}
 	// In the cache, since it has just been used.
-	doc, err := p.fetchDocument(ctx, c.ID)
+	doc, err := p.fetchClientDocument(ctx, c.ID)
 	if err != nil {
 		return
 	}

@@ -398,6 +398,18 @@ func TestDocumentDecidesNothing(t *testing.T) {
 	}
 }
 
+// TestDocumentWithKeys: such a client authenticates by the keys that it
+// publishes, and must.
+func TestDocumentWithKeys(t *testing.T) {
+	f, h := withDocuments(t)
+	key := newClientKey(t, "ES256", "k1")
+	h.serve(cimd("token_endpoint_auth_method", `"private_key_jwt"`, "jwks", string(jwksOf(t, key))))
+	code := f.browser(ada).agree(forDocument()...)
+	f.redeemDocument(code).wantError(401, "invalid_client")
+	f.post("/token", codeForm(code, "client_id", documentID, "redirect_uri", "https://example.com/cb",
+		"client_assertion_type", assertionType, "client_assertion", f.assert(key, documentID))).tokens()
+}
+
 func FuzzClientDocument(f *testing.F) {
 	f.Add(documentID, cimd())
 	for name, change := range maps.All(map[string]string{"client_id": `1`, "redirect_uris": `["a"]`, "client_name": `"\ud800"`, "grant_types": `[null]`, "contacts": `[[]]`}) {

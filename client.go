@@ -92,12 +92,13 @@ const (
 
 // Token endpoint authentication methods.
 const (
-	authNone  = "none"
-	authBasic = "client_secret_basic"
-	authPost  = "client_secret_post"
+	authNone          = "none"
+	authBasic         = "client_secret_basic"
+	authPost          = "client_secret_post"
+	authPrivateKeyJWT = "private_key_jwt"
 )
 
-var supportedAuthMethods = []string{authNone, authBasic, authPost}
+var supportedAuthMethods = []string{authNone, authBasic, authPost, authPrivateKeyJWT}
 
 const (
 	grantAuthorizationCode = "authorization_code"
@@ -210,6 +211,7 @@ func (c *client) validate(policy oauth.RedirectPolicy) error {
 		c.validateID,
 		func() error { return c.validateRedirectURIs(policy) },
 		c.validateChoices,
+		c.validateKeys,
 		c.validateResources,
 		c.validateLifetimes,
 	} {

@@ -137,7 +137,7 @@ func TestClientFaults(t *testing.T) {
 		{"only unknown response types", func(c *client) { c.ResponseTypes = []string{"token", "code id_token"} }, "response_types"},
 
 		{"auth method", func(c *client) { c.TokenEndpointAuthMethod = "client_secret_post" }, ""},
-		{"unknown auth method", func(c *client) { c.TokenEndpointAuthMethod = "private_key_jwt" }, "token_endpoint_auth_method"},
+		{"unknown auth method", func(c *client) { c.TokenEndpointAuthMethod = "tls_client_auth" }, "token_endpoint_auth_method"},
 		{"auth method in capitals", func(c *client) { c.TokenEndpointAuthMethod = "None" }, "token_endpoint_auth_method"},
 		{"access", func(c *client) { c.Access = "granted" }, ""},
 		{"unknown access", func(c *client) { c.Access = "everybody" }, "access"},
@@ -222,6 +222,8 @@ func TestClientTextsAreBounded(t *testing.T) {
 			v.SetString(strings.Repeat("x", 1<<20))
 		case []string:
 			v.Set(reflect.ValueOf(slices.Repeat([]string{"https://a.example"}, 10_000)))
+		case json.RawMessage:
+			v.SetBytes([]byte(`{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`))
 		case bool, int64:
 			continue
 		default:
@@ -242,6 +244,8 @@ func TestClientRecord(t *testing.T) {
 		c.AuthMethodStrict, c.IgnoreFragment, c.LeanIDToken, c.Disabled = true, true, true, true
 		c.ResourceIdentifiers = []string{testResource}
 		c.PostLogoutRedirectURIs = []string{webRedirect}
+		c.TokenEndpointAuthMethod, c.TokenEndpointAuthSigningAlg, c.AssertionAudienceStrict = authPrivateKeyJWT, "ES256", true
+		c.JWKS = jwksOf(t, newClientKey(t, "ES256", "1"))
 		c.LogoURI, c.PolicyURI, c.TOSURI, c.SoftwareID, c.SoftwareVersion = "https://a.example/l", "https://a.example/p", "https://a.example/t", "id", "1"
 		c.AccessTokenSeconds, c.IDTokenSeconds, c.RefreshIdleSeconds, c.RefreshTotalSeconds = 1, 2, 3, 4
 		c.Origin, c.CreatedAt = originAdministrator, time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -250,6 +254,7 @@ func TestClientRecord(t *testing.T) {
 	if err := c.validate(oauth.AdministratorRedirects); err != nil {
 		t.Fatal(err)
 	}
+	c.JWKSURI = "https://a.example/jwks" // excludes jwks in what is valid
 	v := reflect.ValueOf(c.ClientMetadata)
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {

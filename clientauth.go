@@ -18,9 +18,10 @@ import (
 
 // credentials are what a request presents to authenticate a client.
 type credentials struct {
-	id     string
-	secret string
-	method string // authBasic, authPost, or authNone without a secret
+	id        string
+	secret    string
+	assertion string // not verified yet
+	method    string // authBasic, authPost, authPrivateKeyJWT, or authNone
 }
 
 // errClient is the answer to a failed authentication. Ids are no secret, so it
@@ -35,6 +36,9 @@ func errClient(description string) *protocolError {
 func parseCredentials(header http.Header, f *form) (credentials, error) {
 	if len(header.Values("Authorization")) > 1 {
 		return credentials{}, fail(codeInvalidRequest, "more than one Authorization header")
+	}
+	if f.get("client_assertion") != "" || f.get("client_assertion_type") != "" {
+		return parseAssertionCredentials(header, f)
 	}
 	bodyID, bodySecret := f.get("client_id"), f.get("client_secret")
 	id, secret, present, err := oauth.ParseBasic(header.Get("Authorization"))
@@ -73,12 +77,28 @@ func (p *Provider) authenticateClient(ctx context.Context, header http.Header, f
 		return nil, storeError(err)
 	}
 	c.method = cred.method
-	return c, c.authenticate(cred)
+	if err := c.authenticate(cred); err != nil {
+		return nil, err
+	}
+	if cred.method == authPrivateKeyJWT {
+		if err := p.checkAssertion(ctx, c, cred.assertion); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
-// authenticate checks cred against what the client registered.
+// authenticate checks cred against what the client registered, all but an
+// assertion.
 func (c *client) authenticate(cred credentials) error {
+	byAssertion := c.TokenEndpointAuthMethod == authPrivateKeyJWT
 	switch {
+	case byAssertion && cred.method != authPrivateKeyJWT:
+		return errClient("this client is registered for private_key_jwt; send client_assertion, and no secret")
+	case !byAssertion && cred.method == authPrivateKeyJWT:
+		return errClient("this client is not registered for private_key_jwt")
+	case byAssertion:
+		return nil
 	case c.public() && cred.secret != "":
 		return errClient("this client is registered without a secret; send client_id alone")
 	case c.public():

@@ -109,6 +109,9 @@ func checkDirections(t *testing.T, packages map[string]goPackage) {
 				}
 			}
 		}
+		if local != "" && slices.Contains(p.imports, module+"/internal/safefetch") {
+			t.Errorf("%s imports internal/safefetch: the provider alone fetches what clients name", local)
+		}
 		if local != "" && !within(local, "cmd") && slices.Contains(p.deps, module) {
 			t.Errorf("%s depends on the root package: imports go one way", local)
 		}
@@ -126,6 +129,9 @@ func checkDirections(t *testing.T, packages map[string]goPackage) {
 			direct("go-jose and x/crypto are enough", func(s string) bool {
 				return within(s, "github.com/go-jose/go-jose/v4") || within(s, "golang.org/x/crypto")
 			})
+		case local == "internal/safefetch":
+			not("it fetches documents and knows nothing of what is in them", module, "github.com/zitadel/oidc", "tailscale.com", "github.com/go-jose/go-jose")
+			direct("the standard library and x/sync are enough", func(s string) bool { return within(s, "golang.org/x/sync") })
 		case local == "internal/admin":
 			not("it knows its Backend interface, neither the store nor the engine", module, "github.com/zitadel/oidc", "tailscale.com")
 		case local == "store":

@@ -34,6 +34,9 @@ type metadata struct {
 	TokenAuthMethods          []string `json:"token_endpoint_auth_methods_supported"`
 	IntrospectionAuthMethods  []string `json:"introspection_endpoint_auth_methods_supported"`
 	RevocationAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported"`
+	TokenAuthAlgs             []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAuthAlgs     []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthAlgs        []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	CodeChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	ClaimsSupported           []string `json:"claims_supported"`
 	ACRValuesSupported        []string `json:"acr_values_supported"`
@@ -72,13 +75,17 @@ const (
 	wellKnownOAuth  = "/.well-known/oauth-authorization-server"
 )
 
+// tokenEndpoint is also an audience of client assertions, which must be what
+// the metadata say.
+func (p *Provider) tokenEndpoint() string { return p.issuer + pathToken }
+
 // newMetadata renders the document from the configuration alone; no request
 // has a part in it.
 func (p *Provider) newMetadata() (document, error) {
 	m := metadata{
 		Issuer:                p.issuer,
 		AuthorizationEndpoint: p.issuer + pathAuthorize,
-		TokenEndpoint:         p.issuer + pathToken,
+		TokenEndpoint:         p.tokenEndpoint(),
 		JWKSURI:               p.issuer + pathJWKS,
 		UserinfoEndpoint:      p.issuer + pathUserinfo,
 		IntrospectionEndpoint: p.issuer + pathIntrospect,
@@ -93,8 +100,11 @@ func (p *Provider) newMetadata() (document, error) {
 		SubjectTypesSupported:    []string{"public"},
 		IDTokenAlgsSupported:     []string{jwt.RS256, jwt.ES256, jwt.EdDSA},
 		TokenAuthMethods:         supportedAuthMethods,
-		IntrospectionAuthMethods: []string{authBasic, authPost},
+		IntrospectionAuthMethods: []string{authBasic, authPost, authPrivateKeyJWT},
 		RevocationAuthMethods:    supportedAuthMethods,
+		TokenAuthAlgs:            jwt.AssertionAlgs,
+		IntrospectionAuthAlgs:    jwt.AssertionAlgs,
+		RevocationAuthAlgs:       jwt.AssertionAlgs,
 		CodeChallengeMethods:     []string{"S256"},
 		ClaimsSupported:          claimNames,
 		ACRValuesSupported:       []string{acrNode},

@@ -148,10 +148,17 @@ func checkListed(t *testing.T, p *Provider, m map[string]any) {
 		"code_challenge_methods_supported":              {"S256"}, // never plain
 		"subject_types_supported":                       {"public"},
 		"id_token_signing_alg_values_supported":         {"RS256", "ES256", "EdDSA"}, // Discovery §3: RS256 MUST be included
-		"token_endpoint_auth_methods_supported":         {"none", "client_secret_basic", "client_secret_post"},
-		"introspection_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post"},
-		"scopes_supported":                              {"openid", "profile", "email", "groups", "tailscale", "offline_access"},
-		"claims_supported":                              claimNames,
+		"token_endpoint_auth_methods_supported":         {"none", "client_secret_basic", "client_secret_post", "private_key_jwt"},
+		"introspection_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post", "private_key_jwt"},
+		"revocation_endpoint_auth_methods_supported":    {"none", "client_secret_basic", "client_secret_post", "private_key_jwt"},
+
+		// RFC 8414 section 2: the value none MUST NOT be used.
+		"token_endpoint_auth_signing_alg_values_supported":         {"RS256", "PS256", "ES256", "EdDSA"},
+		"introspection_endpoint_auth_signing_alg_values_supported": {"RS256", "PS256", "ES256", "EdDSA"},
+		"revocation_endpoint_auth_signing_alg_values_supported":    {"RS256", "PS256", "ES256", "EdDSA"},
+
+		"scopes_supported": {"openid", "profile", "email", "groups", "tailscale", "offline_access"},
+		"claims_supported": claimNames,
 	} {
 		if got := list(key); !slices.Equal(got, want) {
 			t.Errorf("%s is %q, want %q", key, got, want)

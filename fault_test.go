@@ -170,6 +170,8 @@ func faultRequests(f *fixture) []faultRequest {
 	proof := f.proof(ada, undecided.UserCode)
 	f.decide(ada, approved.UserCode, "approve")
 	leaving := f.login(adm)
+	signer := newClientKey(f.t, jwt.ES256, "1")
+	f.addKeyClient("signer", jwksOf(f.t, signer))
 	f.clock.advance(3 * time.Second)
 	codeWeb, codePub, codeEd := f.code(ada), f.code(ada, forPub()...), f.code(ada, "client_id", "eddsa")
 	f.tailnet.edit(gus, func(res *apitype.WhoIsResponse) { res.Node.StableID = "nOTHERCNTRL" })
@@ -234,6 +236,7 @@ func faultRequests(f *fixture) []faultRequest {
 			r.wantError(400, "authorization_pending")
 		}},
 		{"device code", []string{"Get", "Redeem"}, func() *reply { return f.poll(approved.DeviceCode) }, tokens},
+		{"assertion", []string{"Get", "UseOnce"}, func() *reply { return f.ask(f.assert(signer, "signer")) }, status(200)},
 		{"list clients", []string{"List"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients", "", "") }, status(200)},
 		{"show client", []string{"Get"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients/web", "", "") }, status(200)},
 		{"make client", []string{"Put"}, func() *reply {
@@ -487,6 +490,7 @@ func TestNothingIsWritten(t *testing.T) {
 	f.userinfo(res.AccessToken).json(200)
 	f.introspect("web", res.AccessToken)
 	f.introspect("web", res.RefreshToken)
+	f.ask(f.assert(newClientKey(t, jwt.ES256, "1"), "web")).wantError(401, "invalid_client")
 	f.do(ada, "POST", "/api/v1/clients", "application/json", `{"redirect_uris":["https://a.example/"]}`).wantError(403, "access_denied")
 	if n := writes() - before; n != 0 {
 		t.Errorf("%d writes, want none", n)

@@ -97,8 +97,8 @@ func New(cfg Config) (*Provider, error) {
 	p.opServer = &opServer{p: p}
 	p.engine = op.RegisterServer(p.opServer, op.Endpoints{Userinfo: op.NewEndpoint(p.path + pathUserinfo)}, op.WithServerCORSOptions(nil))
 	p.api = &admin.API{Backend: &backend{p}, Now: p.now}
-	if p.fetch, err = p.newFetch(); err != nil {
-		return nil, fmt.Errorf("tsidp: %w", err)
+	if p.fetch, err = safefetch.New(p.fetchConfig()); err != nil {
+		return nil, fmt.Errorf("tsidp: fetching documents of clients: %w", err)
 	}
 	if p.pinned, err = cfg.ClientDocuments.parsePinned(); err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)

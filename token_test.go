@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/netip"
@@ -1218,7 +1219,13 @@ func TestMetadataIsTrue(t *testing.T) {
 			t.Errorf("grant type %s: listed %t, answered with %v", grantType, listed, code)
 		}
 	}
+	key := newClientKey(t, "ES256", "1")
+	f.addKeyClient("signer", jwksOf(t, key))
 	auth := map[string]func(form url.Values) []string{
+		authPrivateKeyJWT: func(form url.Values) []string {
+			maps.Copy(form, assertionForm(f.assert(key, "signer")))
+			return nil
+		},
 		authNone:  func(form url.Values) []string { form.Set("client_id", "pub"); return nil },
 		authBasic: func(url.Values) []string { return basicAuth("web", webSecret) },
 		authPost: func(form url.Values) []string {
@@ -1227,7 +1234,7 @@ func TestMetadataIsTrue(t *testing.T) {
 			return nil
 		},
 	}
-	for path, name := range map[string]string{"/token": "token_endpoint_auth_methods_supported", "/introspect": "introspection_endpoint_auth_methods_supported"} {
+	for path, name := range map[string]string{"/token": "token_endpoint_auth_methods_supported", "/introspect": "introspection_endpoint_auth_methods_supported", "/revoke": "revocation_endpoint_auth_methods_supported"} {
 		for method, credentials := range auth {
 			form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}, "token": {"x"}}
 			works := f.post(path, form, credentials(form)...).status != 401

@@ -10,6 +10,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -26,9 +27,9 @@ type ClientMetadata struct {
 	// GrantTypes default to authorization_code and refresh_token.
 	GrantTypes    []string `json:"grant_types,omitempty"`
 	ResponseTypes []string `json:"response_types,omitempty"`
-	// TokenEndpointAuthMethod is none for public clients; by default
-	// client_secret_basic, which accepts client_secret_post too unless
-	// AuthMethodStrict is set.
+	// TokenEndpointAuthMethod is none for public clients, or private_key_jwt;
+	// by default client_secret_basic, which accepts client_secret_post too
+	// unless AuthMethodStrict is set.
 	TokenEndpointAuthMethod string `json:"token_endpoint_auth_method,omitempty"`
 	// Scope is granted when a request asks for none.
 	Scope           string   `json:"scope,omitempty"`
@@ -43,7 +44,18 @@ type ClientMetadata struct {
 	// IDTokenAlg is RS256 (default), ES256 or EdDSA.
 	IDTokenAlg string `json:"id_token_signed_response_alg,omitempty"`
 
+	// JWKS holds the public keys of a private_key_jwt client as a key set (RFC
+	// 7517), JWKSURI is where it is. One excludes the other.
+	JWKS    json.RawMessage `json:"jwks,omitempty"`
+	JWKSURI string          `json:"jwks_uri,omitempty"`
+	// TokenEndpointAuthSigningAlg is the only algorithm of its assertions:
+	// RS256, PS256, ES256 or EdDSA. By default each key decides.
+	TokenEndpointAuthSigningAlg string `json:"token_endpoint_auth_signing_alg,omitempty"`
+
 	AuthMethodStrict bool `json:"token_endpoint_auth_method_strict,omitempty"`
+	// AssertionAudienceStrict takes assertions whose audience is the issuer
+	// alone, not those for the token endpoint.
+	AssertionAudienceStrict bool `json:"client_assertion_audience_strict,omitempty"`
 	// Access is "tailnet" (default: everybody of this tailnet) or "granted"
 	// (those with a rule whose clients lists this one).
 	Access string `json:"access,omitempty"`

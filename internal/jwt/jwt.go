@@ -35,18 +35,36 @@ const (
 	RS256 = "RS256" // RSASSA-PKCS1-v1_5 with SHA-256, modulus of 2048 to 8192 bits
 	ES256 = "ES256" // ECDSA on P-256 with SHA-256
 	EdDSA = "EdDSA" // Ed25519
+
+	// PS256 is RSASSA-PSS with SHA-256, modulus of 2048 to 8192 bits. Clients
+	// may use it; the provider's own keys do not.
+	PS256 = "PS256"
 )
 
 // Media types for the typ header.
 const (
 	TypeJWT         = "JWT"    // ID tokens and other plain JWTs (RFC 7519 §5.1)
 	TypeAccessToken = "at+jwt" // access tokens (RFC 9068 §2.1)
+
+	// TypeClientAuthentication is that of client assertions
+	// (draft-ietf-oauth-rfc7523bis). Most have none yet.
+	TypeClientAuthentication = "client-authentication+jwt"
 )
 
-// ErrInvalid is wrapped by every error of [Verify], [Unmarshal],
-// [Claims.CheckTime] and [Sealer.Open]. The text of such an error is for logs:
-// it names the reason and holds nothing of the token.
+// ErrInvalid is wrapped by every error of [Verify], [VerifyAssertion],
+// [Unmarshal], [Claims.CheckTime] and [Sealer.Open]. The text of such an error
+// is for logs: it names the reason and holds nothing of the token.
 var ErrInvalid = errors.New("invalid token")
+
+// Reason returns the reason that an error of this package names, for the peer
+// that made the token. It is one of a fixed set of texts, or empty.
+func Reason(err error) string {
+	reason, ok := strings.CutPrefix(err.Error(), ErrInvalid.Error()+": ")
+	if !ok {
+		return ""
+	}
+	return reason
+}
 
 func invalid(reason string) error { return fmt.Errorf("%w: %s", ErrInvalid, reason) }
 

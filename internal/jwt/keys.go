@@ -29,11 +29,13 @@ const (
 
 // A PublicKey verifies. It pins one algorithm to one key.
 //
-// The zero value verifies nothing; keys come from [Signer.Public] or
-// [ParseJWKS].
+// The zero value verifies nothing; keys come from [Signer.Public], [ParseJWKS]
+// or [ParseClientKeys].
 type PublicKey struct {
-	ID  string // the kid: 1 to 256 printable ASCII characters
-	Alg string // RS256, ES256 or EdDSA
+	// ID is the kid: 1 to 256 printable ASCII characters. Keys of clients may
+	// have none.
+	ID  string
+	Alg string // RS256, ES256 or EdDSA; for keys of clients also PS256
 	// Key is an *rsa.PublicKey, an *ecdsa.PublicKey on P-256 or an
 	// ed25519.PublicKey.
 	Key crypto.PublicKey

@@ -27,17 +27,17 @@ const maxHeaderLen = 1 << 10
 //
 // The header typ must be the media type typ, which keeps a token of one kind
 // from being taken for another (RFC 8725 §3.11, RFC 9068 §4); letter case and
-// a prefix "application/" make no difference. An empty typ accepts a token
-// that has none, or "JWT". That is for the assertions of clients, for which
-// RFC 7523 names no type and which are signed with keys that sign nothing of
-// ours. Never use it with the provider's keys.
+// a prefix "application/" make no difference.
 func Verify(token, typ string, keys func(kid string) (PublicKey, bool)) (payload []byte, err error) {
 	header, err := split(token)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkHeader(header, typ); err != nil {
+	if err := checkHeader(header); err != nil {
 		return nil, err
+	}
+	if got, _ := header["typ"].(string); !sameMediaType(got, typ) {
+		return nil, invalid("typ is not the expected one")
 	}
 	kid, _ := header["kid"].(string)
 	if checkID(kid) != nil {
@@ -47,11 +47,17 @@ func Verify(token, typ string, keys func(kid string) (PublicKey, bool)) (payload
 	if !ok {
 		return nil, invalid("unknown kid")
 	}
-	// RFC 8725 §3.1: "each key MUST be used with exactly one algorithm, and
-	// this MUST be checked when the cryptographic operation is performed."
 	if key.check() != nil {
 		return nil, invalid("key cannot verify")
 	}
+	return verifySignature(token, header, key)
+}
+
+// verifySignature checks the signature of a token with a key that has been
+// checked, and returns the payload.
+func verifySignature(token string, header map[string]any, key PublicKey) (payload []byte, err error) {
+	// RFC 8725 §3.1: "each key MUST be used with exactly one algorithm, and
+	// this MUST be checked when the cryptographic operation is performed."
 	if alg, _ := header["alg"].(string); alg != key.Alg {
 		return nil, invalid("alg is not the one of the key")
 	}
@@ -95,8 +101,8 @@ func split(token string) (header map[string]any, err error) {
 	return header, nil
 }
 
-// checkHeader checks everything in a header that does not depend on the key.
-func checkHeader(header map[string]any, typ string) error {
+// checkHeader refuses the members that no header of ours, or for us, has.
+func checkHeader(header map[string]any) error {
 	for _, name := range []string{
 		// RFC 7515 §4.1.11: "If any of the listed extension Header Parameters
 		// are not understood and supported by the recipient, then the JWS is
@@ -110,16 +116,6 @@ func checkHeader(header map[string]any, typ string) error {
 		if _, ok := header[name]; ok {
 			return invalid("header has " + name)
 		}
-	}
-	value, present := header["typ"]
-	if typ == "" {
-		if !present {
-			return nil
-		}
-		typ = TypeJWT
-	}
-	if got, _ := value.(string); !sameMediaType(got, typ) {
-		return invalid("typ is not the expected one")
 	}
 	return nil
 }

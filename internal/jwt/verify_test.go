@@ -88,14 +88,10 @@ func TestVerifyType(t *testing.T) {
 		// A caller's mistake matches nothing, not even itself.
 		{`"typ":"at jwt",`, "at jwt", false},
 
-		// No type expected: absent or JWT.
-		{``, "", true},
-		{`"typ":"JWT",`, "", true},
-		{`"typ":"jwt",`, "", true},
+		// A caller that expects no type gets none.
+		{``, "", false},
+		{`"typ":"JWT",`, "", false},
 		{`"typ":"",`, "", false},
-		{`"typ":null,`, "", false},
-		{`"typ":"at+jwt",`, "", false},
-		{`"typ":"logout+jwt",`, "", false},
 	} {
 		token := signRaw(t, testSigner(t, EdDSA), `{`+tt.header+`"alg":"EdDSA","kid":"EdDSA"}`, testClaims)
 		_, err := Verify(token, tt.typ, testKeys(t))
@@ -563,7 +559,7 @@ func FuzzVerify(f *testing.F) {
 			changed[at] ^= flip
 		}
 		for _, token := range []string{token, string(changed)} {
-			for _, typ := range []string{TypeJWT, TypeAccessToken, ""} {
+			for _, typ := range []string{TypeJWT, TypeAccessToken} {
 				payload, err := Verify(token, typ, keys)
 				if err == nil && !valid[token] {
 					t.Errorf("verifies as %q: %s", typ, token)
