@@ -51,7 +51,10 @@ type client struct {
 	Notes              []string `json:"notes,omitempty"`
 	LegacyRedirectURIs []string `json:"legacy_redirect_uris,omitempty"`
 
-	version int64 // of the store's record
+	version int64 // of the store's record; 0: there is none yet
+	// kept are the URIs that a stored client has already: they stay acceptable
+	// when it is changed.
+	kept []string
 }
 
 // A clientSecret is kept as its hash only.
@@ -185,10 +188,19 @@ func (c *client) validate(policy oauth.RedirectPolicy) error {
 		c.validateLifetimes,
 	} {
 		if err := check(); err != nil {
-			return err
+			return withField(err)
 		}
 	}
 	return nil
+}
+
+// withField tells programs what the checks tell people: each begins its
+// description with the path of the member.
+func withField(err error) error {
+	if e, ok := errors.AsType[*protocolError](err); ok && e.field == "" {
+		e.field, _, _ = strings.Cut(e.description, ": ")
+	}
+	return err
 }
 
 func (c *client) fillDefaults() {
@@ -211,6 +223,9 @@ func (c *client) fillDefaults() {
 }
 
 func (c *client) validateID() error {
+	if c.version > 0 {
+		return nil // it has its id
+	}
 	bad := func(r rune) bool {
 		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._~:@-", r)
 	}
@@ -289,10 +304,13 @@ func (c *client) validateRedirectURIs(policy oauth.RedirectPolicy) error {
 		{"redirect_uris", c.RedirectURIs, codeInvalidRedirectURI},
 		{"post_logout_redirect_uris", c.PostLogoutRedirectURIs, codeInvalidClientMetadata},
 	} {
-		if len(f.uris) > maxRedirectURIs {
+		if len(f.uris) > max(maxRedirectURIs, len(c.kept)) {
 			return fail(f.code, "%s: more than %d", f.name, maxRedirectURIs)
 		}
 		for i, uri := range f.uris {
+			if slices.Contains(c.kept, uri) {
+				continue
+			}
 			if err := oauth.CheckRedirectURI(uri, policy); err != nil {
 				return fail(f.code, "%s[%d]: %v", f.name, i, err)
 			}

@@ -54,8 +54,13 @@ const (
 	pathRevoke     = "/revoke"
 	pathLogout     = "/logout"
 	pathHealth     = "/healthz"
+	pathAPI        = "/api/v1/"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
+
+	// Of earlier versions.
+	pathCompatClients = "/clients/"
+	pathCompatEdit    = "/edit/"
 
 	// pathContinue, below the path of an endpoint, takes the answers to its
 	// pages.
