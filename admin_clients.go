@@ -4,6 +4,7 @@
 package tsidp
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -157,7 +158,7 @@ func (b *backend) changeable(ctx context.Context, id string, may admin.Match) (*
 		return nil, store.Record{}, err
 	}
 	if c.Origin == originDeclared {
-		return nil, store.Record{}, fail(codeConflict, "this client is declared in a file of the server (-clients): change it there")
+		return nil, store.Record{}, fail(codeConflict, "this client is declared in %s (-clients) and can be changed only there", cmp.Or(c.Source, "a file"))
 	}
 	if may != nil && !may(c.etag()) {
 		return nil, store.Record{}, errStale()

@@ -35,9 +35,11 @@ const kindPKCESeen store.Kind = "pkce-seen"
 // pages, registration, files) speaks, and what only the provider knows.
 type client struct {
 	admin.ClientMetadata
-	Secrets   []clientSecret `json:"secrets,omitempty"`
-	Origin    string         `json:"origin"`
-	CreatedAt time.Time      `json:"created_at"`
+	Secrets []clientSecret `json:"secrets,omitempty"`
+	Origin  string         `json:"origin"`
+	// Source names the document of a declared client.
+	Source    string    `json:"source,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
 	// ExpiresAt is when an unused registration ends; zero: never.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Owner is who registered it; nil for clients that nobody of the tailnet
