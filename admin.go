@@ -6,6 +6,8 @@ package tsidp
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,40 +22,49 @@ type backend struct{ p *Provider }
 var _ admin.Backend = (*backend)(nil)
 
 // Reject makes the error for a request that cannot be read.
-func (b *backend) Reject(format string, args ...any) error {
-	return fail(codeInvalidRequest, format, args...)
+func (b *backend) Reject(field, format string, args ...any) error {
+	if field == "" {
+		return fail(codeInvalidRequest, format, args...)
+	}
+	return failAt(codeInvalidRequest, field, format, args...)
 }
 
 // view shows c without its secrets.
 func (c *client) view() admin.Client {
-	return admin.Client{ClientMetadata: c.ClientMetadata, IssuedAt: c.CreatedAt.Unix(), Origin: c.Origin, Warnings: c.warnings()}
+	v := admin.Client{ClientMetadata: c.ClientMetadata, IssuedAt: c.CreatedAt.Unix(), Origin: c.Origin, Warnings: c.warnings(), ETag: c.etag()}
+	for _, s := range c.Secrets {
+		v.Secrets = append(v.Secrets, s.view())
+	}
+	if o := c.Owner; o != nil {
+		v.Owner = &admin.Owner{Subject: o.Subject, Login: o.Login, Node: string(o.Node), NodeName: o.Name}
+	}
+	return v
 }
 
-// Clients returns one page of clients.
-func (b *backend) Clients(ctx context.Context, after string, limit int) (admin.ClientPage, error) {
-	page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, After: after, Limit: limit, Now: b.p.now()})
-	if errors.Is(err, store.ErrPage) {
-		return admin.ClientPage{}, fail(codeInvalidRequest, "after: must be the next of an earlier page")
+// viewNew is view with a secret that was just made; empty for none.
+func (c *client) viewNew(secret string) admin.Client {
+	v := c.view()
+	if secret != "" {
+		v.Secret, v.SecretExpiresAt = secret, new(int64)
 	}
-	if err != nil {
-		return admin.ClientPage{}, storeError(err)
-	}
-	res := admin.ClientPage{Clients: make([]admin.Client, 0, len(page.Records)), Next: page.Next}
-	for _, rec := range page.Records {
-		c, err := decodeClient(rec)
-		if err != nil {
-			return admin.ClientPage{}, err
-		}
-		res.Clients = append(res.Clients, c.view())
-	}
-	return res, nil
+	return v
+}
+
+func (s *clientSecret) view() admin.Secret {
+	return admin.Secret{ID: s.ID, CreatedAt: s.CreatedAt.UTC()}
+}
+
+// etag names the version of c. A client that is made anew under an old id has
+// other ones.
+func (c *client) etag() string {
+	return fmt.Sprintf(`"%d-%s"`, c.version, strconv.FormatInt(c.CreatedAt.UnixMicro(), 36))
 }
 
 // Client returns one client.
 func (b *backend) Client(ctx context.Context, id string) (admin.Client, error) {
 	c, err := b.p.clientByID(ctx, id)
 	if err != nil {
-		return admin.Client{}, notFoundOr(err, fail(codeNotFound, "there is no client with this id"))
+		return admin.Client{}, notFoundOr(err, fail(codeNotFound, "%s", errNoClient))
 	}
 	return c.view(), nil
 }
@@ -61,6 +72,9 @@ func (b *backend) Client(ctx context.Context, id string) (admin.Client, error) {
 // CreateClient registers a client of an administrator.
 func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Time) (admin.Client, error) {
 	c := &client{ClientMetadata: in.ClientMetadata, Origin: originAdministrator, CreatedAt: now.UTC()}
+	if in.Origin != "" && in.Origin != c.Origin {
+		return admin.Client{}, failAt(codeInvalidRequest, "origin", "is %s for clients that are made here", c.Origin)
+	}
 	if c.ID == "" {
 		c.ID = newID()
 	}
@@ -75,11 +89,7 @@ func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Ti
 		return admin.Client{}, err
 	}
 	b.p.log.Info("client created", "client", c.ID, "origin", c.Origin)
-	v := c.view()
-	if secret != "" {
-		v.Secret, v.SecretExpiresAt = secret, new(int64)
-	}
-	return v, nil
+	return c.viewNew(secret), nil
 }
 
 // addSecret gives a client that authenticates by a secret its own: brought,
@@ -87,7 +97,7 @@ func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Ti
 func (c *client) addSecret(brought string, now time.Time) (string, error) {
 	if c.public() || c.TokenEndpointAuthMethod == authPrivateKeyJWT {
 		if brought != "" {
-			return "", fail(codeInvalidClientMetadata, "client_secret: a client with token_endpoint_auth_method %s has none", c.TokenEndpointAuthMethod)
+			return "", failAt(codeInvalidClientMetadata, "client_secret", "a client with token_endpoint_auth_method %s has none", c.TokenEndpointAuthMethod)
 		}
 		return "", nil
 	}
@@ -96,25 +106,12 @@ func (c *client) addSecret(brought string, now time.Time) (string, error) {
 	case brought == "":
 		brought, s = newSecret(now)
 	case len(brought) < minOwnSecret || len(brought) > 512 || strings.ContainsFunc(brought, func(r rune) bool { return r < 0x21 || r > 0x7e }):
-		return "", fail(codeInvalidClientMetadata, "client_secret: want %d to 512 printable ASCII characters without blanks", minOwnSecret)
+		return "", failAt(codeInvalidClientMetadata, "client_secret", "want %d to 512 printable ASCII characters without blanks", minOwnSecret)
 	default:
 		s = hashSecret(brought, now)
 	}
 	c.Secrets = append(c.Secrets, s)
 	return brought, nil
-}
-
-// DeleteClient removes a client, and with it, in one step, what was granted
-// to it.
-func (b *backend) DeleteClient(ctx context.Context, id string) error {
-	if _, err := b.p.clientByID(ctx, id); err != nil {
-		return notFoundOr(err, fail(codeNotFound, "there is no client with this id"))
-	}
-	if err := b.revokeClient(ctx, id, []store.Key{{Kind: kindClient, ID: id}, {Kind: kindPKCESeen, ID: id}}); err != nil {
-		return err
-	}
-	b.p.log.Info("client deleted", "client", id)
-	return nil
 }
 
 // revokeClient kills the grants of a client and stops its codes in flight.

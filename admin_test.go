@@ -31,7 +31,7 @@ func (f *fixture) create(body string, header ...string) *reply {
 func TestCreateClient(t *testing.T) {
 	f := newFixture(t)
 	secret := regexp.MustCompile(`^[A-Za-z0-9_-]{43,}$`)
-	r := f.create(`{"client_name":"New App","redirect_uris":["https://new.example/cb"],"unknown_member":{"x":1},"origin":"forged","client_id_issued_at":1,"warnings":["x"]}`)
+	r := f.create(`{"client_name":"New App","redirect_uris":["https://new.example/cb"],"origin":"administrator","client_id_issued_at":1,"warnings":["x"],"secrets":[{"id":"x"}],"owner":{"sub":"x"}}`)
 	got := r.json(201)
 	id, _ := got["client_id"].(string)
 	plain, _ := got["client_secret"].(string)
@@ -45,8 +45,9 @@ func TestCreateClient(t *testing.T) {
 		"client_id": id, "client_secret": plain, "client_secret_expires_at": 0.0, "client_id_issued_at": float64(f.clock.now().Unix()),
 		"client_name": "New App", "redirect_uris": []any{"https://new.example/cb"}, "grant_types": []any{"authorization_code", "refresh_token"},
 		"response_types": []any{"code"}, "token_endpoint_auth_method": "client_secret_basic", "application_type": "web", "id_token_signed_response_alg": "RS256",
-		"access": "tailnet", "pkce": "auto", "origin": "administrator",
+		"access": "tailnet", "pkce": "auto", "origin": "administrator", "secrets": got["secrets"],
 	}
+	f.wantSecrets(got, 1)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)
 	}
@@ -79,6 +80,8 @@ func TestCreateClientAll(t *testing.T) {
 		"refresh_token_total_lifetime":7200,"disabled":true}`
 	f.create(body).json(201)
 	got := f.do(adm, "GET", "/api/v1/clients/all-1", "", "").json(200)
+	f.wantSecrets(got, 1)
+	delete(got, "secrets")
 	want := map[string]any{
 		"client_id": "all-1", "client_name": "Ünï ✓", "redirect_uris": []any{"https://a.example/cb", "http://127.0.0.1/cb", "app.x:///cb"}, "grant_types": []any{"authorization_code"},
 		"response_types": []any{"code"}, "token_endpoint_auth_method": "client_secret_post", "scope": "openid email", "application_type": "native", "client_uri": "https://a.example/",
@@ -195,7 +198,7 @@ func TestCreateClientRefused(t *testing.T) {
 		{`{"redirect_uris":["https://x.example/cb"],}`, "invalid_request", "JSON"},
 		{`{'redirect_uris':["https://x.example/cb"]}`, "invalid_request", "JSON"},
 		{`{"redirect_uris":"https://x.example/cb"}`, "invalid_request", "redirect_uris: "},
-		{`{"redirect_uris":[1]}`, "invalid_request", "redirect_uris: "},
+		{`{"redirect_uris":[1]}`, "invalid_request", "redirect_uris[0]: "},
 		{`{"redirect_uris":{"a":1}}`, "invalid_request", "redirect_uris: "},
 		{member(`"client_name":1`), "invalid_request", "client_name: "},
 		{member(`"client_secret":1`), "invalid_request", "client_secret: "},
@@ -331,7 +334,7 @@ func TestAPIStoreDown(t *testing.T) {
 		"create": f.create(`{"client_id":"x","redirect_uris":["https://x.example/cb"]}`),
 		"delete": f.do(adm, "DELETE", "/api/v1/clients/web", "", ""),
 		"list":   f.do(adm, "GET", "/api/v1/clients", "", ""),
-		"page":   f.do(adm, "GET", "/api/v1/clients?after=AAAA", "", ""),
+		"page":   f.do(adm, "GET", "/api/v1/clients?after=AAAA.", "", ""),
 	} {
 		r.wantError(503, "temporarily_unavailable")
 		if r.header.Get("Retry-After") == "" || strings.Contains(r.body, errTest.Error()) || strings.Contains(r.body, "client_secret") {

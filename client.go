@@ -35,9 +35,11 @@ const kindPKCESeen store.Kind = "pkce-seen"
 // pages, registration, files) speaks, and what only the provider knows.
 type client struct {
 	admin.ClientMetadata
-	Secrets   []clientSecret `json:"secrets,omitempty"`
-	Origin    string         `json:"origin"`
-	CreatedAt time.Time      `json:"created_at"`
+	Secrets []clientSecret `json:"secrets,omitempty"`
+	Origin  string         `json:"origin"`
+	// Source names the document of a declared client.
+	Source    string    `json:"source,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
 	// ExpiresAt is when an unused registration ends; zero: never.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Owner is who registered it; nil for clients that nobody of the tailnet
@@ -51,8 +53,12 @@ type client struct {
 	Notes              []string `json:"notes,omitempty"`
 	LegacyRedirectURIs []string `json:"legacy_redirect_uris,omitempty"`
 
-	version int64  // of the store's record
-	method  string // by which it has authenticated this request; kept nowhere
+	version int64 // of the store's record; 0: there is none yet
+	// kept are the URIs that a stored client has already: they stay acceptable
+	// when it is changed.
+	kept []string
+	// method is by which it has authenticated this request; kept nowhere.
+	method string
 }
 
 // A clientSecret is kept as its hash only.
@@ -216,10 +222,19 @@ func (c *client) validate(policy oauth.RedirectPolicy) error {
 		c.validateLifetimes,
 	} {
 		if err := check(); err != nil {
-			return err
+			return withField(err)
 		}
 	}
 	return nil
+}
+
+// withField tells programs what the checks tell people: each begins its
+// description with the path of the member.
+func withField(err error) error {
+	if e, ok := errors.AsType[*protocolError](err); ok && e.field == "" {
+		e.field, _, _ = strings.Cut(e.description, ": ")
+	}
+	return err
 }
 
 func (c *client) fillDefaults() {
@@ -244,6 +259,9 @@ func (c *client) fillDefaults() {
 func (c *client) validateID() error {
 	if c.Origin == originDocument {
 		return checkDocumentID(c.ID)
+	}
+	if c.version > 0 {
+		return nil // it has its id
 	}
 	bad := func(r rune) bool {
 		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._~:@-", r)
@@ -323,10 +341,13 @@ func (c *client) validateRedirectURIs(policy oauth.RedirectPolicy) error {
 		{"redirect_uris", c.RedirectURIs, codeInvalidRedirectURI},
 		{"post_logout_redirect_uris", c.PostLogoutRedirectURIs, codeInvalidClientMetadata},
 	} {
-		if len(f.uris) > maxRedirectURIs {
+		if len(f.uris) > max(maxRedirectURIs, len(c.kept)) {
 			return fail(f.code, "%s: more than %d", f.name, maxRedirectURIs)
 		}
 		for i, uri := range f.uris {
+			if slices.Contains(c.kept, uri) {
+				continue
+			}
 			if err := oauth.CheckRedirectURI(uri, policy); err != nil {
 				return fail(f.code, "%s[%d]: %v", f.name, i, err)
 			}

@@ -21,7 +21,7 @@ var plainParameters = map[string]bool{
 	"client_id": true, "grant_type": true, "response_type": true, "response_mode": true, "redirect_uri": true,
 	"scope": true, "resource": true, "audience": true, "code_challenge_method": true, "prompt": true, "max_age": true,
 	"display": true, "ui_locales": true, "acr_values": true, "token_type_hint": true, "error": true, "error_description": true,
-	"iss": true, "after": true, "limit": true,
+	"iss": true, "after": true, "limit": true, "origin": true,
 }
 
 // plainHeaders may be logged with their values.

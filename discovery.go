@@ -60,10 +60,14 @@ const (
 	pathLogout     = "/logout"
 	pathDevice     = "/device"
 	pathHealth     = "/healthz"
+	pathAPI        = "/api/v1/"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
 
 	pathDeviceAuthorization = "/device_authorization"
+	// Of earlier versions.
+	pathCompatClients = "/clients/"
+	pathCompatEdit    = "/edit/"
 
 	// pathContinue, below the path of an endpoint, takes the answers to its
 	// pages.

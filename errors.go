@@ -56,6 +56,7 @@ const (
 	codeMisdirected      errorCode = "misdirected_request"
 	codeTooLarge         errorCode = "request_too_large"
 	codeTooManyRequests  errorCode = "too_many_requests"
+	codePrecondition     errorCode = "precondition_failed"
 )
 
 // errorStatus is the one table from error code to HTTP status, for answers
@@ -96,6 +97,7 @@ var errorStatus = map[errorCode]int{
 	codeMisdirected:      http.StatusMisdirectedRequest,
 	codeTooLarge:         http.StatusRequestEntityTooLarge,
 	codeTooManyRequests:  http.StatusTooManyRequests,
+	codePrecondition:     http.StatusPreconditionFailed,
 }
 
 // A protocolError has two faces: code and description, which the peer reads,
@@ -104,6 +106,9 @@ type protocolError struct {
 	code        errorCode
 	description string
 	cause       error
+	// field is the path of the JSON member at fault, such as
+	// "redirect_uris[1]"; empty: none.
+	field string
 	// refusal is set when decide said no; pages show it in full.
 	refusal *refusal
 	// challenge is the WWW-Authenticate header of a 401 or 403.
@@ -120,6 +125,14 @@ type protocolError struct {
 // client: it says what is wrong and what to do, and holds no secret.
 func fail(code errorCode, format string, args ...any) *protocolError {
 	return &protocolError{code: code, description: fmt.Sprintf(format, args...)}
+}
+
+// failAt makes a protocolError about a member of a JSON document, with which
+// the description begins.
+func failAt(code errorCode, field, format string, args ...any) *protocolError {
+	e := fail(code, field+": "+format, args...)
+	e.field = field
+	return e
 }
 
 // because attaches the private cause.
@@ -181,12 +194,13 @@ func (p *Provider) writeError(w http.ResponseWriter, r *http.Request, err error)
 	p.logError(r, e)
 	h := w.Header()
 	setChallenge(h, e)
-	writeJSON(w, e.status(), errorBody{Code: string(e.code), Description: descriptionText(e.description), Grant: json.RawMessage(e.grant)})
+	writeJSON(w, e.status(), errorBody{Code: string(e.code), Description: descriptionText(e.description), Field: descriptionText(e.field), Grant: json.RawMessage(e.grant)})
 }
 
 type errorBody struct {
 	Code        string          `json:"error"`
 	Description string          `json:"error_description,omitempty"`
+	Field       string          `json:"field,omitempty"`
 	Grant       json.RawMessage `json:"grant,omitempty"`
 }
 

@@ -161,6 +161,10 @@ func faultRequests(f *fixture) []faultRequest {
 	f.t.Helper()
 	f.addClient("eddsa", webSecret, admin.ClientMetadata{RedirectURIs: []string{webRedirect}, IDTokenAlg: jwt.EdDSA})
 	f.addClient("doomed", "", admin.ClientMetadata{RedirectURIs: []string{pubRedirect}, TokenEndpointAuthMethod: authNone})
+	f.addClient("doomed2", "", admin.ClientMetadata{RedirectURIs: []string{pubRedirect}, TokenEndpointAuthMethod: authNone})
+	f.addClient("changed", webSecret, admin.ClientMetadata{RedirectURIs: []string{webRedirect}})
+	f.addClient("spare", webSecret, admin.ClientMetadata{RedirectURIs: []string{webRedirect}})
+	f.editClient("spare", func(c *client) { c.Secrets = append(c.Secrets, clientSecret{ID: "old"}) })
 	used, bare, replayed, refreshed := f.login(ada), f.code(ada, append([]string{"client_id", "rs"}, noPKCE...)...), f.code(ada), f.login(ada)
 	replay := f.redeem(replayed).tokens()
 	moved, asked, reused, unwanted := f.login(gus), f.login(ada), f.login(ada), f.login(ada)
@@ -243,6 +247,18 @@ func faultRequests(f *fixture) []faultRequest {
 			return f.do(adm, "POST", "/api/v1/clients", "application/json", `{"client_id":"made","redirect_uris":["https://made.example/cb"]}`)
 		}, status(201)},
 		{"remove client", []string{"Get", "Revoke"}, func() *reply { return f.do(adm, "DELETE", "/api/v1/clients/doomed", "", "") }, status(204)},
+		{"search clients", []string{"List"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients?q=e&limit=1", "", "") }, status(200)},
+		{"replace client", []string{"Get", "Put"}, func() *reply {
+			return f.do(adm, "PUT", "/api/v1/clients/changed", "application/json", `{"redirect_uris":["https://made.example/cb"]}`)
+		}, status(200)},
+		{"edit client", []string{"Get", "Put"}, func() *reply {
+			return f.do(adm, "POST", "/edit/changed", "application/x-www-form-urlencoded", "name=x")
+		}, status(200)},
+		{"add secret", []string{"Get", "Put"}, func() *reply { return f.do(adm, "POST", "/api/v1/clients/changed/secrets", "", "") }, status(201)},
+		{"end secret", []string{"Get", "Put"}, func() *reply { return f.do(adm, "DELETE", "/api/v1/clients/spare/secrets/old", "", "") }, status(204)},
+		{"remove this version", []string{"Get", "Put", "Revoke"}, func() *reply {
+			return f.do(adm, "DELETE", "/api/v1/clients/doomed2", "", "", "If-Match", "*")
+		}, status(204)},
 		{"metadata", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/openid-configuration", "", "") }, status(200)},
 		{"keys", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/jwks.json", "", "") }, status(200)},
 	}

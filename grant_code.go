@@ -8,6 +8,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tailscale/tsidp/internal/oauth"
@@ -43,6 +45,9 @@ func (g *codeGrant) bind(ctx context.Context, p *Provider, req *tokenRequest) (*
 	if err := g.checkRedirectURI(); err != nil {
 		return nil, err
 	}
+	if !g.stillRegistered(req.client) {
+		return nil, fail(codeInvalidGrant, "the redirect URI of the authorization code has been removed from the client")
+	}
 	if err := g.checkVerifier(); err != nil {
 		return nil, err
 	}
@@ -65,6 +70,22 @@ func (g *codeGrant) checkRedirectURI() error {
 		return fail(codeInvalidGrant, "redirect_uri is not the one of the authorization request")
 	}
 	return nil
+}
+
+// stillRegistered reports whether the code went to an address that the client
+// still has: an administrator may have removed it just now. A code has only
+// the hash of its address; without redirect_uri, what the hash of no
+// registered one explains is let through if it can be a loopback one with
+// another port, or one with a fragment.
+func (g *codeGrant) stillRegistered(c *client) bool {
+	if g.redirectURI != "" {
+		_, ok := oauth.MatchRedirectURI(c.RedirectURIs, g.redirectURI, c.redirectRules())
+		return ok
+	}
+	return slices.ContainsFunc(c.RedirectURIs, func(uri string) bool {
+		return c.IgnoreFragment || sha256.Sum256([]byte(uri)) == g.request.redirectHash ||
+			strings.HasPrefix(uri, "http://") && !oauth.InsecureRedirect(uri)
+	})
 }
 
 // checkVerifier: a challenge once sent is enforced; a verifier without

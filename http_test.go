@@ -118,7 +118,14 @@ func testRoutes(path string) map[string][]string {
 		path + pathDeviceAuthorization: {"POST"},
 		path + "/healthz":              {"GET", "HEAD"},
 		path + "/api/v1/clients":       {"GET", "HEAD", "POST"},
-		path + "/api/v1/clients/web":   {"DELETE", "GET", "HEAD"},
+		path + "/api/v1/clients/web":   {"DELETE", "GET", "HEAD", "PUT"},
+
+		path + "/api/v1/clients/web/secrets":   {"POST"},
+		path + "/api/v1/clients/web/secrets/x": {"DELETE"},
+		path + "/clients/":                     {"GET", "HEAD"},
+		path + "/clients/new":                  {"POST"},
+		path + "/clients/web":                  {"DELETE", "GET", "HEAD"},
+		path + "/edit/web":                     {"POST"},
 	}
 }
 
@@ -666,10 +673,16 @@ func TestPublicHandler(t *testing.T) {
 			}
 		}
 		f.do(as, "POST", "/authorize", "application/x-www-form-urlencoded", authorizeQuery().Encode(), "Accept", "text/html").page(403)
-		f.do(as, "GET", "/api/v1/clients", "", "").shortJSONError(404)
-		f.do(as, "GET", "/api/v1/clients/web", "", "").shortJSONError(404)
-		f.do(as, "DELETE", "/api/v1/clients/web", "", "").shortJSONError(404)
-		f.do(as, "POST", "/api/v1/clients", "application/json", `{"redirect_uris":["https://x.example/"]}`).shortJSONError(404)
+		f.do(as, "GET", "/api/v1/clients", "", "").shortJSONError(403)
+		f.do(as, "GET", "/api/v1/clients/web", "", "").shortJSONError(403)
+		f.do(as, "DELETE", "/api/v1/clients/web", "", "").shortJSONError(403)
+		f.do(as, "POST", "/api/v1/clients", "application/json", `{"redirect_uris":["https://x.example/"]}`).shortJSONError(403)
+		f.do(as, "POST", "/clients/new", "application/x-www-form-urlencoded", "name=x&redirect_uri=https://x.example/").shortJSONError(403)
+		f.do(as, "POST", "/edit/web", "application/x-www-form-urlencoded", "name=x").shortJSONError(403)
+		r := f.do(as, "GET", "/clients/", "", "")
+		if r.shortJSONError(403); !strings.Contains(r.body, "unix socket") || !strings.Contains(r.body, "tsidp-server client") {
+			t.Errorf("the answer does not say what to do: %s", r.body)
+		}
 	}
 	if f.tailnet.set(func(f *fakeTailnet) { after = f.asked }); after != before {
 		t.Error("the tailnet was asked who is there")

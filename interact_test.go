@@ -273,7 +273,7 @@ func TestContinueAfterChange(t *testing.T) {
 		change func(*fixture)
 		want   int
 	}{
-		"client deleted":  {func(f *fixture) { (&backend{p: f.p}).DeleteClient(t.Context(), "web") }, http.StatusBadRequest},
+		"client deleted":  {func(f *fixture) { (&backend{p: f.p}).DeleteClient(t.Context(), "web", nil) }, http.StatusBadRequest},
 		"client disabled": {func(f *fixture) { f.editClient("web", func(c *client) { c.Disabled = true }) }, http.StatusForbidden},
 		"node tagged": {func(f *fixture) {
 			f.tailnet.edit(ada, func(res *apitype.WhoIsResponse) { res.Node.Tags = []string{"tag:ci"} })

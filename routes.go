@@ -23,7 +23,7 @@ import (
 //	authorize, logout,        ×        static page
 //	device
 //	device authorization      ×
-//	/api/v1                   ×                            ×
+//	/api/v1, /clients/, /edit ×           403              ×
 
 // A handlerFunc answers a request, or returns the error to answer with.
 type handlerFunc func(http.ResponseWriter, *http.Request) error
@@ -93,7 +93,16 @@ func (p *Provider) elsewhereRoutes() []route {
 		{path: p.path + pathAuthorize, page: true, methods: anonymous},
 		{path: p.path + pathLogout, page: true, methods: anonymous},
 		{path: p.path + pathDevice, page: true, methods: anonymous},
+		{path: p.path + pathAPI, methods: map[string]handlerFunc{"": serveNotHere}},
+		{path: p.path + pathCompatClients, methods: map[string]handlerFunc{"": serveNotHere}},
+		{path: p.path + pathCompatEdit, methods: map[string]handlerFunc{"": serveNotHere}},
 	}
+}
+
+// serveNotHere tells those who administered earlier versions by a loopback
+// port where to go.
+func serveNotHere(http.ResponseWriter, *http.Request) error {
+	return fail(codeAccessDenied, "this listener grants no administration, since others can reach it too: use the unix socket in the state directory of the server (tsidp-server client, or curl --unix-socket)")
 }
 
 // apiRoutes are the administration for scripts, behind guard.
@@ -103,8 +112,17 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 			"GET": guard(p.api.ListClients), "POST": guard(p.api.CreateClient),
 		}},
 		{path: p.path + pathClients + "/{id}", ambient: true, methods: map[string]handlerFunc{
-			"GET": guard(p.api.GetClient), "DELETE": guard(p.api.DeleteClient),
+			"GET": guard(p.api.GetClient), "PUT": guard(p.api.ReplaceClient), "DELETE": guard(p.api.DeleteClient),
 		}},
+		{path: p.path + pathClients + "/{id}/secrets", ambient: true, methods: post(guard(p.api.AddSecret))},
+		{path: p.path + pathClients + "/{id}/secrets/{secret}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.EndSecret)}},
+		// Those of earlier versions.
+		{path: p.path + pathCompatClients + "{$}", ambient: true, methods: get(guard(p.api.ListCompat))},
+		{path: p.path + pathCompatClients + "new", ambient: true, methods: post(guard(p.api.CreateCompat))},
+		{path: p.path + pathCompatClients + "{id}", ambient: true, methods: map[string]handlerFunc{
+			"GET": guard(p.api.GetCompat), "DELETE": guard(p.api.DeleteClient),
+		}},
+		{path: p.path + pathCompatEdit + "{id}", ambient: true, methods: post(guard(p.api.EditCompat))},
 		{path: p.path + pathKeys, ambient: true, methods: get(guard(p.api.ListKeys))},
 		{path: p.path + pathKeys + "/rotate", ambient: true, methods: post(guard(p.api.RotateKeys))},
 		{path: p.path + pathKeys + "/{kid}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RetireKey)}},

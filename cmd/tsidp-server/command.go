@@ -17,16 +17,17 @@ import (
 // A command works on the state of a server, beside it or without it.
 type command struct {
 	name, args string
-	summary    string   // one line
-	help       string   // what there is more to say
-	options    []string // flags among those of the server that it takes
-	json       bool     // takes -json
+	summary    string       // one line
+	help       string       // what there is more to say
+	options    []string     // flags among those of the server that it takes
+	json       bool         // takes -json
+	flags      []clientFlag // its own
 	run        func(context.Context, *invocation) error
 }
 
 // commands returns all commands, in the order of the help.
 func commands() []command {
-	return []command{{
+	return []command{clientCommand(), {
 		name: "keys", args: "list|rotate|retire KID", run: runKeys, json: true,
 		summary: "show the signing keys, begin a rotation, remove a key",
 		help: `list shows the keys of the state directory: those that sign, those that are
@@ -73,6 +74,7 @@ type invocation struct {
 	args   []string
 	json   bool
 	dryRun bool
+	client clientOptions
 	out    io.Writer
 	log    *slog.Logger // for warnings
 }
@@ -116,6 +118,9 @@ func (cmd command) parse(args []string, getenv func(string) string) (*invocation
 	if cmd.name == "import" {
 		fs.BoolVar(&inv.dryRun, "n", false, "")
 	}
+	for _, f := range cmd.flags {
+		f.define(fs, &inv.client)
+	}
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
@@ -148,6 +153,9 @@ func (cmd command) own(c *config) []option {
 // usage writes the help of the command.
 func (cmd command) usage(w io.Writer) {
 	fmt.Fprintf(w, "usage: tsidp-server %s\n\n%s\n\n", strings.TrimSpace(cmd.name+" "+cmd.args), cmd.help)
+	for _, f := range cmd.flags {
+		f.usage(w)
+	}
 	for _, o := range cmd.own(new(config)) {
 		o.usage(w)
 	}

@@ -166,31 +166,54 @@ type unixConn struct{ net.Conn }
 // RemoteAddr implements [net.Conn].
 func (unixConn) RemoteAddr() net.Addr { return &net.UnixAddr{Net: "unix"} }
 
+// maxAdminAnswer bounds an answer of the administration, in bytes: a page of a
+// list holds up to a hundred clients, each of which may be long.
+const maxAdminAnswer = 64 << 20
+
 // call sends a request, with JSON if body is not nil, and returns the body of
 // a successful answer.
 func (c *adminClient) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	answer, _, err := c.exchange(ctx, method, path, "", body)
+	return answer, err
+}
+
+// exchange is call with an entity tag: that of the answer is returned, and the
+// request is refused if ifMatch is given and another version is there.
+func (c *adminClient) exchange(ctx context.Context, method, path, ifMatch string, body []byte) (answer []byte, etag string, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://tsidp"+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	if ifMatch != "" {
+		r.Header.Set("If-Match", ifMatch)
+	}
 	res, err := c.client.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("asking the server: %w (it answers its own user and root only, and not while it ends)", err)
+		return nil, "", fmt.Errorf("asking the server: %w (it answers its own user and root only, and not while it ends)", err)
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	answer, err = io.ReadAll(io.LimitReader(res.Body, maxAdminAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("asking the server: %w", err)
+		return nil, "", fmt.Errorf("asking the server: %w", err)
 	}
 	if res.StatusCode/100 == 2 {
-		return answer, nil
+		return answer, res.Header.Get("ETag"), nil
 	}
 	var f failure
 	if err := json.Unmarshal(answer, &f); err != nil || f.Description == "" {
-		return nil, fmt.Errorf("the server answers %d", res.StatusCode)
+		f.Description = fmt.Sprintf("the server answers %d", res.StatusCode)
 	}
-	return nil, errors.New(f.Description)
+	return nil, "", &refusedError{res.StatusCode, f.Description}
 }
+
+// A refusedError is an answer that is no success.
+type refusedError struct {
+	status      int
+	description string
+}
+
+// Error implements [error].
+func (e *refusedError) Error() string { return e.description }

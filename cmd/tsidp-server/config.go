@@ -29,6 +29,7 @@ type config struct {
 	keyFile     string
 	keyRotation time.Duration // 0: the provider's default
 	issuer      string        // empty: the node's own name
+	clientsFile string        // empty: no clients are declared
 
 	hostname      string
 	port          int
@@ -95,6 +96,9 @@ func options(c *config) []option {
 	}, {
 		flag: "key-rotation", arg: "DURATION", vars: []string{"TSIDP_KEY_ROTATION"}, set: rotation(&c.keyRotation),
 		help: "how long a signing key is used, such as 90d or 2160h: at least 7d, by default 90d",
+	}, {
+		flag: "clients", arg: "FILE", vars: []string{"TSIDP_CLIENTS"}, set: text(&c.clientsFile), state: true,
+		help: "file with clients as JSON with comments, which is read at the start and on SIGHUP; what it declares is changed only there",
 	}, {
 		flag: "issuer", arg: "URL", vars: []string{"TSIDP_ISSUER"}, set: issuerURL(&c.issuer), tailnet: true,
 		help: "the provider's name in all tokens; by default https:// and the node's full name. It must lead to this server",

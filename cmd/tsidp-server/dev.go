@@ -41,6 +41,9 @@ func runDev(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) e
 		return err
 	}
 	return serve(ctx, log, p, endpoints, func(ctx context.Context) error {
+		if err := keepDeclared(ctx, c.clientsFile, p, log); err != nil {
+			return err
+		}
 		if err := d.demo.register(ctx, d.as(devAlice, d.provider)); err != nil {
 			return fmt.Errorf("registering demo application: %w", err)
 		}

@@ -136,7 +136,10 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 		closeListeners([]endpoint{admin})
 		return err
 	}
-	return serve(ctx, log, p, append(endpoints, admin), func(context.Context) error {
+	return serve(ctx, log, p, append(endpoints, admin), func(ctx context.Context) error {
+		if err := keepDeclared(ctx, c.clientsFile, p, log); err != nil {
+			return err
+		}
 		_, err := fmt.Fprintf(stdout, "issuer: %s\n", issuer)
 		return err
 	})

@@ -189,7 +189,7 @@ func TestTailnetLoopback(t *testing.T) {
 	if meta.Issuer != issuer {
 		t.Errorf("issuer %q, want %q", meta.Issuer, issuer)
 	}
-	for path, want := range map[string]int{"/.well-known/jwks.json": 200, "/healthz": 200, "/authorize": 403, "/api/v1/clients": 404, "/": 404} {
+	for path, want := range map[string]int{"/.well-known/jwks.json": 200, "/healthz": 200, "/authorize": 403, "/api/v1/clients": 403, "/clients/": 403, "/": 404} {
 		if res := getJSON(t, http.DefaultClient, base+path, nil); res.StatusCode != want {
 			t.Errorf("%s: %s, want %d", path, res.Status, want)
 		}

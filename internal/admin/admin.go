@@ -86,15 +86,63 @@ type Client struct {
 	// SecretExpiresAt is 0, never, wherever Secret is set (RFC 7591 section
 	// 3.2.1).
 	SecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"`
+	// Secrets are the live ones, the oldest first. The API only shows them.
+	Secrets []Secret `json:"secrets,omitempty"`
 	// IssuedAt in Unix seconds.
 	IssuedAt int64  `json:"client_id_issued_at,omitempty"`
 	Origin   string `json:"origin,omitempty"` // who made it: "administrator", …
+	// Owner is who registered it; nil for clients that nobody of the tailnet
+	// did.
+	Owner *Owner `json:"owner,omitempty"`
 	// Warnings are for the administrator, such as a redirect URI that sends
 	// codes in clear text.
 	Warnings []string `json:"warnings,omitempty"`
+
+	// ETag names the version of the client; it is a header of answers.
+	ETag string `json:"-"`
 }
 
+// A Secret is a live secret of a client, without the secret itself.
+type Secret struct {
+	ID        string    `json:"id"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// A NewSecret is the answer to the call that made a secret.
+type NewSecret struct {
+	Secret
+	// Plaintext is shown this once.
+	Plaintext string `json:"client_secret"`
+	// ExpiresAt is 0, never (RFC 7591 section 3.2.1).
+	ExpiresAt int64 `json:"client_secret_expires_at"`
+
+	ETag string `json:"-"` // of the client that has the secret now
+}
+
+// An Owner is somebody who registered a client, and from which node.
+type Owner struct {
+	Subject  string `json:"sub"`
+	Login    string `json:"login,omitempty"`
+	Node     string `json:"node"`
+	NodeName string `json:"node_name,omitempty"`
+}
+
+// A ClientQuery selects clients.
+type ClientQuery struct {
+	// Text is in the id, the name or a redirect URI, in any letter case.
+	Text   string
+	Origin string // empty: any
+	After  string // the Next of the page before
+	Limit  int
+}
+
+// A Match says whether a change may be made to the client that has that ETag
+// now. A nil Match always says so.
+type Match func(etag string) bool
+
 // A ClientPage is one page of the list of clients, in the order of their ids.
+// A page of a search may have fewer clients than asked for, or none, and a
+// Next all the same: a request looks at a bounded number of clients.
 type ClientPage struct {
 	Clients []Client `json:"clients"`
 	// Next is the value of the parameter "after" for the next page.
@@ -123,17 +171,31 @@ const (
 // Backend is what the administration can do. The provider implements it. Its
 // errors are protocol errors, ready to be shown.
 type Backend interface {
-	Clients(ctx context.Context, after string, limit int) (ClientPage, error)
+	Clients(ctx context.Context, q ClientQuery) (ClientPage, error)
 	Client(ctx context.Context, id string) (Client, error)
 	// CreateClient registers c; the answer holds the secret in plaintext.
 	CreateClient(ctx context.Context, c Client, now time.Time) (Client, error)
+	// ReplaceClient replaces all metadata of the client. The answer holds a
+	// secret if it has just become one that needs it.
+	ReplaceClient(ctx context.Context, id string, may Match, c Client, now time.Time) (Client, error)
+	// EditClient changes the metadata of the client by edit, which may be
+	// called more than once.
+	EditClient(ctx context.Context, id string, edit func(*ClientMetadata)) (Client, error)
 	// DeleteClient removes the client; everything granted to it dies at once.
-	DeleteClient(ctx context.Context, id string) error
+	DeleteClient(ctx context.Context, id string, may Match) error
+	// AddSecret gives the client one more live secret: brought, or a new one
+	// if that is empty.
+	AddSecret(ctx context.Context, id string, may Match, brought string, now time.Time) (NewSecret, error)
+	// ReplaceSecrets makes a new secret the only one that lives.
+	ReplaceSecrets(ctx context.Context, id string, now time.Time) (Client, error)
+	// EndSecret ends a secret of the client, which is left with at least one.
+	EndSecret(ctx context.Context, id string, may Match, secret string) (Client, error)
 	Keys(ctx context.Context) ([]Key, error)
 	// RotateKeys publishes the next keys; they sign two days later.
 	RotateKeys(ctx context.Context) ([]Key, error)
 	// RetireKey removes a key at once, and what it signed with it.
 	RetireKey(ctx context.Context, id string) ([]Key, error)
-	// Reject makes the error for a request that cannot be read.
-	Reject(format string, args ...any) error
+	// Reject makes the error for a request that cannot be read. field is the
+	// path of the member at fault, or empty.
+	Reject(field, format string, args ...any) error
 }
