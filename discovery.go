@@ -24,6 +24,7 @@ type metadata struct {
 	RevocationEndpoint    string `json:"revocation_endpoint"`
 	DeviceEndpoint        string `json:"device_authorization_endpoint"`
 	EndSessionEndpoint    string `json:"end_session_endpoint"`
+	RegistrationEndpoint  string `json:"registration_endpoint"`
 
 	ScopesSupported           []string `json:"scopes_supported"`
 	ResponseTypesSupported    []string `json:"response_types_supported"`
@@ -55,6 +56,7 @@ const (
 	pathIntrospect = "/introspect"
 	pathRevoke     = "/revoke"
 	pathLogout     = "/logout"
+	pathRegister   = "/register"
 	pathDevice     = "/device"
 	pathHealth     = "/healthz"
 	pathClients    = "/api/v1/clients"
@@ -85,6 +87,7 @@ func (p *Provider) newMetadata() (document, error) {
 		RevocationEndpoint:    p.issuer + pathRevoke,
 		DeviceEndpoint:        p.issuer + pathDeviceAuthorization,
 		EndSessionEndpoint:    p.issuer + pathLogout,
+		RegistrationEndpoint:  p.issuer + pathRegister,
 
 		ScopesSupported:          supportedScopes,
 		ResponseTypesSupported:   []string{"code"},
