@@ -471,6 +471,7 @@ func (p *Provider) putClient(ctx context.Context, c *client) error {
 
 // createClient stores a new client.
 func (p *Provider) createClient(ctx context.Context, c *client) error {
+	c.version = 0
 	switch err := p.putClient(ctx, c); {
 	case errors.Is(err, store.ErrConflict):
 		return fail(codeConflict, "client_id: there is a client %q already", c.ID)

@@ -748,9 +748,9 @@ func TestRegistrationEnds(t *testing.T) {
 	})
 	t.Run("registered again", func(t *testing.T) {
 		f := newFixture(t)
-		c := f.registered(adm)
+		f.registered(adm)
 		f.clock.advance(newRegistration - time.Second)
-		c = f.registered(adm)
+		c := f.registered(adm)
 		f.clock.advance(newRegistration - time.Second)
 		f.manage("GET", c).registration(200)
 	})
