@@ -14,7 +14,6 @@ import (
 	"time"
 
 	strictjson "github.com/go-jose/go-jose/v4/json"
-	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/internal/oauth"
 	"github.com/tailscale/tsidp/internal/safefetch"
 	"github.com/tailscale/tsidp/store"
@@ -69,44 +68,22 @@ func checkDocumentID(id string) error {
 	return nil
 }
 
-// A clientDocument is what a client says of itself there. What a document may
-// not decide, such as who may use the client, is not in it.
-type clientDocument struct {
-	ID                     string   `json:"client_id"`
-	Name                   string   `json:"client_name"`
-	RedirectURIs           []string `json:"redirect_uris"`
-	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris"`
-	GrantTypes             []string `json:"grant_types"`
-	ResponseTypes          []string `json:"response_types"`
-	AuthMethod             string   `json:"token_endpoint_auth_method"`
-	AuthSigningAlg         string   `json:"token_endpoint_auth_signing_alg"`
-	JWKSURI                string   `json:"jwks_uri"`
-	Scope                  string   `json:"scope"`
-	ApplicationType        string   `json:"application_type"`
-	ClientURI              string   `json:"client_uri"`
-	LogoURI                string   `json:"logo_uri"`
-	PolicyURI              string   `json:"policy_uri"`
-	TOSURI                 string   `json:"tos_uri"`
-	Contacts               []string `json:"contacts"`
-	SoftwareID             string   `json:"software_id"`
-	SoftwareVersion        string   `json:"software_version"`
-	IDTokenAlg             string   `json:"id_token_signed_response_alg"`
-
-	JWKS json.RawMessage `json:"jwks"`
-
-	Secret          any `json:"client_secret"`
-	SecretExpiresAt any `json:"client_secret_expires_at"`
-}
-
 // parseClientDocument reads the document at id and validates it like every
 // client.
 func parseClientDocument(id string, body []byte) (*client, error) {
 	if err := checkDocumentID(id); err != nil {
 		return nil, err
 	}
-	var d clientDocument
-	if err := strictjson.Unmarshal(body, &d); err != nil {
-		return nil, fail(codeInvalidClientMetadata, "the document is not a JSON object with unique members of the right types").because(err)
+	d, err := parseRegistration(body)
+	if err != nil {
+		return nil, err
+	}
+	var secret struct {
+		Secret    any `json:"client_secret"`
+		ExpiresAt any `json:"client_secret_expires_at"`
+	}
+	if err := strictjson.Unmarshal(body, &secret); err != nil {
+		return nil, fail(codeInvalidClientMetadata, "the document is not a JSON object").because(err)
 	}
 	switch {
 	// "The client_id property MUST match the URL of the document using simple
@@ -119,19 +96,13 @@ func parseClientDocument(id string, body []byte) (*client, error) {
 	// client_secret_post, client_secret_basic, client_secret_jwt, or any other
 	// method based around a shared symmetric secret. The client_secret and
 	// client_secret_expires_at properties MUST NOT be used" (section 4.1).
-	case d.Secret != nil || d.SecretExpiresAt != nil || strings.HasPrefix(d.AuthMethod, "client_secret_"):
+	case secret.Secret != nil || secret.ExpiresAt != nil || strings.HasPrefix(d.TokenEndpointAuthMethod, "client_secret_"):
 		return nil, fail(codeInvalidClientMetadata, "a client that publishes its metadata has no secret; use token_endpoint_auth_method none or private_key_jwt")
 	}
-	if d.AuthMethod == "" {
-		d.AuthMethod = authNone
+	if d.TokenEndpointAuthMethod == "" {
+		d.TokenEndpointAuthMethod = authNone
 	}
-	c := &client{Origin: originDocument, ClientMetadata: admin.ClientMetadata{
-		ID: d.ID, Name: d.Name, RedirectURIs: d.RedirectURIs, PostLogoutRedirectURIs: d.PostLogoutRedirectURIs,
-		GrantTypes: d.GrantTypes, ResponseTypes: d.ResponseTypes, TokenEndpointAuthMethod: d.AuthMethod,
-		TokenEndpointAuthSigningAlg: d.AuthSigningAlg, JWKS: d.JWKS, JWKSURI: d.JWKSURI,
-		Scope: d.Scope, ApplicationType: d.ApplicationType, ClientURI: d.ClientURI, LogoURI: d.LogoURI, PolicyURI: d.PolicyURI, TOSURI: d.TOSURI,
-		Contacts: d.Contacts, SoftwareID: d.SoftwareID, SoftwareVersion: d.SoftwareVersion, IDTokenAlg: d.IDTokenAlg,
-	}}
+	c := &client{Origin: originDocument, ClientMetadata: selfDeclared(d.ClientMetadata)}
 	return c, c.validate(oauth.SelfRegisteredRedirects)
 }
 

@@ -257,7 +257,7 @@ func TestC39Documents(t *testing.T) {
 		"fragment":        {cimd("redirect_uris", `["https://app.example/cb#x"]`), "redirect_uris[0]"},
 		"wildcard":        {cimd("redirect_uris", `["https://*.example/cb"]`), "redirect_uris[0]"},
 		"hidden name":     {cimd("client_name", `"Bank\u202egnp"`), "client_name"},
-		"wrong type":      {cimd("client_name", `7`), "JSON"},
+		"wrong type":      {cimd("client_name", `7`), "client_name"},
 		"array":           {`[` + cimd() + `]`, "JSON"},
 		"twice":           {strings.Replace(cimd(), "{", `{"client_id":"x",`, 1), "JSON"},
 		"deep":            {cimd("x", strings.Repeat("[", 2000)+strings.Repeat("]", 2000)), ""},
@@ -283,7 +283,7 @@ func TestC39Documents(t *testing.T) {
 			}
 			page := r.page(tt.status)
 			if !strings.Contains(page, tt.says) || !strings.Contains(page, documentID) {
-				t.Errorf("the page does not say %q about %s:\n%s", tt.says, documentID, page)
+				t.Errorf("the page does not say %q about %s:\n%s", tt.says, documentID, withoutStyle(page))
 			}
 			want := map[int]string{400: "invalid_client", 503: "temporarily_unavailable"}[tt.status]
 			f.clock.advance(2 * time.Second)

@@ -45,6 +45,12 @@ type client struct {
 	// Owner is who registered it; nil for clients that nobody of the tailnet
 	// did.
 	Owner *clientOwner `json:"owner,omitempty"`
+	// UsedAt is when the client last obtained tokens, give or take a day. It
+	// is kept of those that expire.
+	UsedAt time.Time `json:"used_at,omitzero"`
+	// RegistrationTokens manage a registration: hashes, oldest first. See
+	// addRegistrationToken.
+	RegistrationTokens []store.Hash `json:"registration_tokens,omitempty"`
 
 	// Imported marks clients of an earlier version, which keep what they rely
 	// on: see import.go. Notes are what the import had to say about one;
@@ -74,6 +80,9 @@ type clientOwner struct {
 	Login   string               `json:"login,omitempty"`
 	Node    tailcfg.StableNodeID `json:"node"`
 	Name    string               `json:"node_name,omitempty"`
+	// Page is the origin of the web page that did it, in a browser on that
+	// node; empty for a program. Owners that differ in it are two.
+	Page string `json:"page,omitempty"`
 }
 
 // Origins: who vouches for what a client says of itself.
@@ -466,16 +475,32 @@ func decodeClient(rec store.Record) (*client, error) {
 	return c, nil
 }
 
-// createClient stores a new client.
-func (p *Provider) createClient(ctx context.Context, c *client) error {
+// indexOwner is the node that a client was registered from. Only clients with
+// an owner have it.
+const indexOwner = "owner"
+
+// putClient writes c over the version that it has. It returns the store's
+// errors.
+func (p *Provider) putClient(ctx context.Context, c *client) error {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("writing client: %w", err)
 	}
-	now := p.now()
-	rec := store.Record{Kind: kindClient, ID: c.ID, Data: data, CreatedAt: now}
-	c.version, err = p.store.Put(ctx, rec, now)
-	switch {
+	rec := store.Record{Kind: kindClient, ID: c.ID, Version: c.version, Data: data, CreatedAt: c.CreatedAt, UsedAt: c.UsedAt, ExpiresAt: c.ExpiresAt}
+	if c.Owner != nil {
+		rec.Index = map[string]string{indexOwner: string(c.Owner.Node)}
+	}
+	version, err := p.store.Put(ctx, rec, p.now())
+	if err == nil {
+		c.version = version
+	}
+	return err
+}
+
+// createClient stores a new client.
+func (p *Provider) createClient(ctx context.Context, c *client) error {
+	c.version = 0
+	switch err := p.putClient(ctx, c); {
 	case errors.Is(err, store.ErrConflict):
 		return fail(codeConflict, "client_id: there is a client %q already", c.ID)
 	case err != nil:

@@ -216,6 +216,9 @@ func (c *client) provenance() string {
 	if c.Owner.Name != "" {
 		who += " on " + c.Owner.Name
 	}
+	if c.Owner.Page != "" {
+		who += ", through the web page " + c.Owner.Page
+	}
 	return fmt.Sprintf("a registration by %s, %s", who, c.CreatedAt.Format("2 January 2006"))
 }
 

@@ -12,7 +12,9 @@ import (
 // a browser call metadata, keys, token, userinfo and revocation from their own
 // origin. All origins may, without credentials: nothing there rests on a
 // cookie or on who is on the tailnet, only on what the request itself carries.
-// Pages, introspection and the administration are open to no other origin.
+// Registration does rest on who is there; what it gives to a page of another
+// origin, dcr.go bounds. Pages, introspection and the administration are open
+// to no other origin.
 
 // corsMaxAge is how long browsers may remember a preflight, in seconds.
 const corsMaxAge = "7200"

@@ -24,13 +24,14 @@ const (
 	actIntrospect        // be told that a token is active
 	actExchange          // exchange a token for another (RFC 8693)
 	actAdminister        // use the administration
+	actRegister          // register a client
 )
 
 // A question is all that decide looks at.
 type question struct {
 	action action
 	who    identity
-	client *client // nil for actAdminister
+	client *client // nil for actAdminister and actRegister
 	// grant is what was granted earlier; nil where nothing was.
 	grant *authorization
 	// resources asked for, in the client's spelling.
@@ -81,6 +82,7 @@ const (
 	reasonResource    = "resource_not_granted"
 	reasonMoved       = "address_reassigned"
 	reasonAdmin       = "not_an_administrator"
+	reasonRegister    = "registration_not_granted"
 	reasonDisabled    = "client_disabled"
 	reasonExchange    = "exchange_not_granted"
 )
@@ -131,8 +133,11 @@ func decide(q question) (decision, *refusal) {
 			return decision{}, r
 		}
 	}
-	if q.action == actAdminister {
+	switch q.action {
+	case actAdminister:
 		return decision{}, administer(q)
+	case actRegister:
+		return decision{}, mayRegister(q)
 	}
 	for _, check := range []func(question) *refusal{mayLogIn, mayUseClient, mayExchange} {
 		if r := check(q); r != nil {
@@ -169,6 +174,26 @@ func administer(q question) *refusal {
 		return r
 	}
 	return r.withGrant(&q.who, map[string]any{"allow_admin_ui": true})
+}
+
+// mayRegister: whoever a rule allows it, machines too. Users of other tailnets
+// never: what they registered would ask the people of this one for consent.
+// The administration has doors of its own.
+func mayRegister(q question) *refusal {
+	if q.who.external {
+		return &refusal{
+			code: codeAccessDenied, reason: reasonExternal,
+			message: fmt.Sprintf("%s belongs to another tailnet. Applications of other tailnets cannot register here.", q.who.principal()),
+		}
+	}
+	if q.who.rules.allowsRegistration() {
+		return nil
+	}
+	r := &refusal{
+		code: codeAccessDenied, reason: reasonRegister,
+		message: fmt.Sprintf("No rule allows %s to register applications.", q.who.principal()),
+	}
+	return r.withGrant(&q.who, map[string]any{"allow_dcr": true})
 }
 
 // mayLogIn: tagged nodes are machines, which have no person at the browser.

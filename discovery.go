@@ -24,6 +24,7 @@ type metadata struct {
 	RevocationEndpoint    string `json:"revocation_endpoint"`
 	DeviceEndpoint        string `json:"device_authorization_endpoint"`
 	EndSessionEndpoint    string `json:"end_session_endpoint"`
+	RegistrationEndpoint  string `json:"registration_endpoint"`
 
 	ScopesSupported           []string `json:"scopes_supported"`
 	ResponseTypesSupported    []string `json:"response_types_supported"`
@@ -58,6 +59,7 @@ const (
 	pathIntrospect = "/introspect"
 	pathRevoke     = "/revoke"
 	pathLogout     = "/logout"
+	pathRegister   = "/register"
 	pathDevice     = "/device"
 	pathHealth     = "/healthz"
 	pathAPI        = "/api/v1/"
@@ -96,6 +98,7 @@ func (p *Provider) newMetadata() (document, error) {
 		RevocationEndpoint:    p.issuer + pathRevoke,
 		DeviceEndpoint:        p.issuer + pathDeviceAuthorization,
 		EndSessionEndpoint:    p.issuer + pathLogout,
+		RegistrationEndpoint:  p.issuer + pathRegister,
 
 		ScopesSupported:          supportedScopes,
 		ResponseTypesSupported:   []string{"code"},

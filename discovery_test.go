@@ -76,7 +76,7 @@ func TestDiscoveryListsWhatIsOn(t *testing.T) {
 			}
 			methods := map[string]string{
 				"authorization_endpoint": "GET", "token_endpoint": "POST", "jwks_uri": "GET", "userinfo_endpoint": "GET", "introspection_endpoint": "POST", "revocation_endpoint": "POST", "end_session_endpoint": "GET",
-				"device_authorization_endpoint": "POST",
+				"device_authorization_endpoint": "POST", "registration_endpoint": "POST",
 			}
 			for key, v := range m {
 				uri, ok := v.(string)

@@ -176,6 +176,7 @@ func faultRequests(f *fixture) []faultRequest {
 	leaving := f.login(adm)
 	signer := newClientKey(f.t, jwt.ES256, "1")
 	f.addKeyClient("signer", jwksOf(f.t, signer))
+	read, changed, ended := f.registered(adm, "client_name", "read"), f.registered(adm, "client_name", "changed"), f.registered(adm, "client_name", "ended")
 	f.clock.advance(3 * time.Second)
 	codeWeb, codePub, codeEd := f.code(ada), f.code(ada, forPub()...), f.code(ada, "client_id", "eddsa")
 	f.tailnet.edit(gus, func(res *apitype.WhoIsResponse) { res.Node.StableID = "nOTHERCNTRL" })
@@ -259,6 +260,10 @@ func faultRequests(f *fixture) []faultRequest {
 		{"remove this version", []string{"Get", "Put", "Revoke"}, func() *reply {
 			return f.do(adm, "DELETE", "/api/v1/clients/doomed2", "", "", "If-Match", "*")
 		}, status(204)},
+		{"register", []string{"Get", "Count", "Put"}, func() *reply { return f.register(adm, registrationOf()) }, status(201)},
+		{"read registration", []string{"Get"}, func() *reply { return f.manage("GET", read) }, status(200)},
+		{"change registration", []string{"Get", "Put"}, func() *reply { return f.manage("PUT", changed, "client_id", changed.ID, "client_name", "other") }, status(200)},
+		{"end registration", []string{"Get", "Revoke"}, func() *reply { return f.manage("DELETE", ended) }, status(204)},
 		{"metadata", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/openid-configuration", "", "") }, status(200)},
 		{"keys", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/jwks.json", "", "") }, status(200)},
 	}

@@ -47,6 +47,11 @@ func (p *Provider) validateClient(c *client, policy oauth.RedirectPolicy) error 
 	if err := c.validate(policy); err != nil {
 		return err
 	}
+	return p.checkAddresses(c)
+}
+
+// checkAddresses judges what would be fetched for the client.
+func (p *Provider) checkAddresses(c *client) error {
 	if c.JWKSURI == "" {
 		return nil
 	}

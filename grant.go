@@ -195,6 +195,7 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 	if err != nil {
 		return nil, err
 	}
+	p.noteUse(ctx, req.client, req.life)
 	p.log.Info("tokens issued", "request", requestID(ctx), "client", a.clientID, "user", a.subject, "node", string(a.node), "grant", a.grantID)
 	return op.NewResponse(res), nil
 }

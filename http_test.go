@@ -116,6 +116,8 @@ func testRoutes(path string) map[string][]string {
 		path + "/authorize":            {"GET", "HEAD", "POST"},
 		path + "/device":               {"GET", "HEAD", "POST"},
 		path + pathDeviceAuthorization: {"POST"},
+		path + "/register":             {"POST"},
+		path + "/register/web":         {"DELETE", "GET", "HEAD", "PUT"},
 		path + "/healthz":              {"GET", "HEAD"},
 		path + "/api/v1/clients":       {"GET", "HEAD", "POST"},
 		path + "/api/v1/clients/web":   {"DELETE", "GET", "HEAD", "PUT"},
@@ -754,7 +756,7 @@ func TestBeforeRun(t *testing.T) {
 			if name == "AdminHandler" && !strings.HasPrefix(path, "/api") {
 				continue
 			}
-			if name == "PublicHandler" && (strings.HasPrefix(path, "/api") || path == pathDeviceAuthorization) {
+			if name == "PublicHandler" && (strings.HasPrefix(path, "/api") || path == pathDeviceAuthorization || strings.HasPrefix(path, "/register")) {
 				continue
 			}
 			for _, method := range methods {
@@ -899,7 +901,7 @@ func TestNotFound(t *testing.T) {
 		"/.well-known/oauth-authorization-server/mcp", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
 		"/.well-known/oauth-protected-resource", "/.well-known/nonsense", "/.well-known/webfinger", "/.well-known/", "/.well-known",
 		"/.well-known/openid-configuration/", "/.well-known/jwks.json/x", "/jwks", "/token/", "/authorize/x", "/api", "/api/v1", "/api/v1/clients/web/secret",
-		"/register", "/end_session", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
+		"/register/", "/register/web/x", "/end_session", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
 	} {
 		for _, accept := range []string{"text/html", "application/json", ""} {
 			for _, method := range []string{"GET", "POST"} {

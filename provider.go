@@ -51,8 +51,10 @@ type Provider struct {
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
 
-	codeTries      *tries // wrong user codes, by subject
-	deviceRequests *tries // device authorization requests, by node
+	codeTries      *tries        // wrong user codes, by subject
+	deviceRequests *tries        // device authorization requests, by node
+	registrations  *tries        // of clients, by node
+	registering    chan struct{} // holds one value while a client is registered
 
 	ready   chan struct{} // closed when keys are there
 	running atomic.Bool
@@ -79,6 +81,8 @@ func New(cfg Config) (*Provider, error) {
 
 		codeTries:      newTries(maxCodeTries, codeTryWindow),
 		deviceRequests: newTries(maxDeviceRequests, deviceRequestWindow),
+		registrations:  newTries(maxRegistrations, registrationWindow),
+		registering:    make(chan struct{}, 1),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

@@ -22,7 +22,8 @@ import (
 //	healthz                   ×            ×               ×
 //	authorize, logout,        ×        static page
 //	device
-//	device authorization      ×
+//	device authorization,     ×
+//	registration
 //	/api/v1, /clients/, /edit ×           403              ×
 
 // A handlerFunc answers a request, or returns the error to answer with.
@@ -82,6 +83,13 @@ func (p *Provider) tailnetRoutes() []route {
 	routes = append(routes,
 		route{path: p.path + pathDeviceAuthorization, ambient: true, methods: post(p.serveDeviceAuthorization)},
 		route{path: p.path + pathDevice, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveDevice, "POST": p.serveDeviceDecision}},
+	)
+	routes = append(routes,
+		route{path: p.path + pathRegister, ambient: true, cors: true, methods: post(p.serveRegister)},
+		// The token says who asks.
+		route{path: p.path + pathRegister + "/{id}", cors: true, methods: map[string]handlerFunc{
+			"GET": p.serveRegistration, "PUT": p.serveUpdateRegistration, "DELETE": p.serveDeleteRegistration,
+		}},
 	)
 	return append(routes, p.apiRoutes(p.requireAdmin)...)
 }
