@@ -870,7 +870,7 @@ func FuzzAssertion(f *testing.F) {
 		if id != "" {
 			values.Set("client_id", id)
 		}
-		c, err := x.p.authenticateClient(t.Context(), http.Header{}, &form{values: values})
+		c, err := x.p.authenticateClient(httptest.NewRequest("POST", "/token", nil), &form{values: values})
 		if err == nil {
 			i := strings.LastIndexByte(string(changed), '.')
 			if c.ID != "signer" || i < 0 || !signed[string(changed[:i])] {

@@ -30,6 +30,9 @@ type authorization struct {
 	scopes    []string
 	resources []string
 	authTime  time.Time
+	// machine: no person is behind it; see grant_client.go. subject is then
+	// the client, and node the one that asked, if anybody knows it.
+	machine bool
 
 	// life is what the client may have; whoever loads an authorization to
 	// make tokens sets it. It is kept nowhere.
@@ -54,7 +57,8 @@ type grantRecord struct {
 	Resources []string   `json:"resources,omitempty"`
 	AuthTime  time.Time  `json:"auth_time"`
 	// EndsAt is when it can be refreshed no longer.
-	EndsAt time.Time `json:"ends_at"`
+	EndsAt  time.Time `json:"ends_at"`
+	Machine bool      `json:"machine,omitempty"`
 }
 
 // Indexes of grant records.
@@ -66,7 +70,7 @@ const (
 
 // record returns the store's record of a new grant.
 func (a *authorization) record(now, expires, ends time.Time) (store.Record, error) {
-	data, err := json.Marshal(grantRecord{a.addr, a.scopes, a.resources, a.authTime, ends})
+	data, err := json.Marshal(grantRecord{a.addr, a.scopes, a.resources, a.authTime, ends, a.machine})
 	if err != nil {
 		return store.Record{}, fmt.Errorf("writing grant: %w", err)
 	}
@@ -86,7 +90,7 @@ func decodeGrant(rec store.Record) (*authorization, time.Time, error) {
 	return &authorization{
 		grantID: rec.ID, clientID: rec.Index[indexClient], subject: rec.Index[indexUser],
 		node: tailcfg.StableNodeID(rec.Index[indexNode]), addr: g.Addr,
-		scopes: g.Scopes, resources: g.Resources, authTime: g.AuthTime,
+		scopes: g.Scopes, resources: g.Resources, authTime: g.AuthTime, machine: g.Machine,
 	}, g.EndsAt, nil
 }
 

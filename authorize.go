@@ -216,13 +216,16 @@ func (p *Provider) authorize(ctx context.Context, a *authorizeRequest) (*codeReq
 	if err := checkResources(resources); err != nil {
 		return nil, err
 	}
-	d, no := decide(question{action: actAuthorize, who: a.who, client: a.client, resources: resources, issuer: p.issuer})
+	d, no := decide(question{action: actAuthorize, who: a.who, client: a.client, resources: resources, scopes: c.scopes, issuer: p.issuer})
 	if no != nil {
 		return nil, no.err()
 	}
 	c.grantID, c.clientID = newID(), a.client.ID
 	c.subject, c.node, c.addr = a.who.subject(), a.who.node, a.who.addr
 	c.resources = d.resources
+	if c.scopes = d.scopes; len(c.scopes) == 0 {
+		return nil, errNoScope()
+	}
 	return c, nil
 }
 

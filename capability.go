@@ -36,6 +36,12 @@ type rule struct {
 	// actors of what it exchanges.
 	exchange    []string
 	impersonate bool
+	// machine: a tagged node may obtain tokens for itself. machineLogin: it may
+	// also log in like a person. introspects are the resources that it is.
+	machine, machineLogin bool
+	introspects           []string
+	// scopes are those beyond ours that may be granted.
+	scopes []string
 	// adminUI opens the administration, dcr the registration of clients.
 	adminUI, dcr bool
 }
@@ -101,6 +107,10 @@ func parseRule(data []byte) (rule, error) {
 		{"groups", listInto(&r.groups)},
 		{"exchange", listInto(&r.exchange)},
 		{"impersonate", boolInto(&r.impersonate)},
+		{"machine", boolInto(&r.machine)},
+		{"machine_login", boolInto(&r.machineLogin)},
+		{"introspect", listInto(&r.introspects)},
+		{"scopes", listInto(&r.scopes)},
 		{"allow_admin_ui", boolInto(&r.adminUI)},
 		{"allow_dcr", boolInto(&r.dcr)},
 	} {
@@ -155,10 +165,41 @@ func (rs rules) allowsRegistration() bool {
 	return slices.ContainsFunc(rs, func(r rule) bool { return r.dcr })
 }
 
-// allowsResource reports whether one rule names both login and resource.
-func (rs rules) allowsResource(login, resource string) bool {
+// allowsMachine reports whether some rule lets a tagged node have tokens.
+func (rs rules) allowsMachine() bool {
+	return slices.ContainsFunc(rs, func(r rule) bool { return r.machine })
+}
+
+// allowsMachineLogin reports whether some rule lets a tagged node log in.
+func (rs rules) allowsMachineLogin() bool {
+	return slices.ContainsFunc(rs, func(r rule) bool { return r.machineLogin })
+}
+
+// introspects returns the resources that rules say the node is. A pattern is
+// no resource.
+func (rs rules) introspects() []string {
+	var all []string
+	for _, r := range rs {
+		for _, resource := range r.introspects {
+			if _, err := oauth.CanonicalResource(resource); err == nil && !slices.Contains(all, resource) {
+				all = append(all, resource)
+			}
+		}
+	}
+	return all
+}
+
+// allowsScope reports whether some rule grants a scope that is not ours.
+func (rs rules) allowsScope(scope string) bool {
+	return slices.ContainsFunc(rs, func(r rule) bool { return globsAny(r.scopes, scope) })
+}
+
+// allowsResource reports whether one rule names both the peer, by one of its
+// names, and the resource.
+func (rs rules) allowsResource(names []string, resource string) bool {
 	return slices.ContainsFunc(rs, func(r rule) bool {
-		return matchesAny(r.users, login) && slices.ContainsFunc(r.resources, func(pattern string) bool {
+		named := slices.ContainsFunc(names, func(name string) bool { return matchesAny(r.users, name) })
+		return named && slices.ContainsFunc(r.resources, func(pattern string) bool {
 			return oauth.ResourcePatternMatches(pattern, resource)
 		})
 	})

@@ -177,7 +177,7 @@ func TestC41Megabyte(t *testing.T) {
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("reading %d rules took %v", len(values), d)
 	}
-	if len(faults) != 0 || len(rs) != len(values) || !rs.allowsResource("ada@example.com", testResource) {
+	if len(faults) != 0 || len(rs) != len(values) || !rs.allowsResource([]string{"ada@example.com"}, testResource) {
 		t.Errorf("%d of %d rules, faults %v", len(rs), len(values), faults)
 	}
 }
@@ -208,7 +208,7 @@ func TestAllowsResource(t *testing.T) {
 		{"empty asked", []string{`{"users":["*"],"resources":["*",""]}`}, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := wantRules(t, tt.rules...).allowsResource("ada@example.com", tt.resource); got != tt.want {
+			if got := wantRules(t, tt.rules...).allowsResource([]string{"ada@example.com"}, tt.resource); got != tt.want {
 				t.Errorf("allowsResource(%q) is %t, want %t", tt.resource, got, tt.want)
 			}
 		})
@@ -340,7 +340,7 @@ func policyQuestions() []policyQuestion {
 	}
 	for _, login := range []string{"ada@example.com", "bob@example.com"} {
 		for _, r := range []string{testResource, "https://a.example/x/y", "urn:a"} {
-			qs = append(qs, policyQuestion{login + " " + r, func(rs rules) bool { return rs.allowsResource(login, r) }})
+			qs = append(qs, policyQuestion{login + " " + r, func(rs rules) bool { return rs.allowsResource([]string{login}, r) }})
 		}
 		for _, c := range []string{"one", "two"} {
 			qs = append(qs, policyQuestion{"stranger " + login + " " + c, func(rs rules) bool { return rs.namesStranger(login, c, "App "+c) }},

@@ -91,11 +91,14 @@ const (
 	originDeclared      = "declared"      // in the file that an administrator wrote
 	originRegistered    = "registered"    // registered itself
 	originDocument      = "document"      // its id is the address of its metadata
+	originNode          = "node"          // a tagged node, which has no record
 )
 
 // trusted reports whether an administrator has vouched for the client. All
 // others have chosen their names themselves, and need a person's consent.
-func (c *client) trusted() bool { return c.Origin == originAdministrator || c.Origin == originDeclared }
+func (c *client) trusted() bool {
+	return c.Origin == originAdministrator || c.Origin == originDeclared || c.Origin == originNode
+}
 
 // Values of ClientMetadata.Access and .PKCE.
 const (
@@ -113,16 +116,25 @@ const (
 	authPrivateKeyJWT = "private_key_jwt"
 )
 
+// authNode is the method of a tagged node, which WhoIs authenticates. Nobody
+// registers it.
+const authNode = "tailscale_node"
+
 var supportedAuthMethods = []string{authNone, authBasic, authPost, authPrivateKeyJWT}
 
 const (
 	grantAuthorizationCode = "authorization_code"
 	grantRefreshToken      = "refresh_token"
 	grantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code"
+	grantClientCredentials = "client_credentials"
 	grantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
 )
 
-var supportedGrantTypes = []string{grantAuthorizationCode, grantRefreshToken, grantDeviceCode, grantTokenExchange}
+var supportedGrantTypes = []string{grantAuthorizationCode, grantClientCredentials, grantRefreshToken, grantDeviceCode, grantTokenExchange}
+
+// personGrantTypes are those with a person in them. Clients that nobody vouches
+// for have no others.
+var personGrantTypes = []string{grantAuthorizationCode, grantRefreshToken, grantDeviceCode}
 
 // defaultGrantTypes are those of a client that is registered without any.
 var defaultGrantTypes = []string{grantAuthorizationCode, grantRefreshToken}
@@ -198,10 +210,8 @@ func (c *client) defaultScope() []string {
 	return defaultScopes
 }
 
-// checkScope returns the scopes that the client asks for in scope. It narrows
-// unknown ones away: applications send group names and whatever else (RFC 6749
-// section 3.3 allows to "fully or partially ignore the scope requested"). Only
-// if nothing is left is it an error.
+// checkScope returns the scopes that the client asks for, or its default. Which
+// of them it gets, decide says.
 func (c *client) checkScope(scope string) ([]string, error) {
 	asked, err := oauth.ParseScope(scope, knownScope)
 	if err != nil {
@@ -210,11 +220,15 @@ func (c *client) checkScope(scope string) ([]string, error) {
 	if len(asked) == 0 {
 		return c.defaultScope(), nil
 	}
-	known := slices.DeleteFunc(asked, func(s string) bool { return !knownScope(s) })
-	if len(known) == 0 {
-		return nil, fail(codeInvalidScope, "none of the scopes is known; there are %s", strings.Join(supportedScopes, ", "))
-	}
-	return known, nil
+	return asked, nil
+}
+
+// errNoScope is the answer if nothing is left of what was asked. Unknown
+// scopes are narrowed away: applications send group names and whatever else,
+// and RFC 6749 section 3.3 allows to "fully or partially ignore the scope
+// requested".
+func errNoScope() error {
+	return fail(codeInvalidScope, "none of the scopes is known, or granted by a rule; there are %s", strings.Join(supportedScopes, ", "))
 }
 
 // validate is the one validation of client metadata. It fills in defaults
@@ -366,10 +380,14 @@ func (c *client) validateRedirectURIs(policy oauth.RedirectPolicy) error {
 }
 
 func (c *client) validateChoices() error {
-	c.GrantTypes = slices.DeleteFunc(c.GrantTypes, func(t string) bool { return !slices.Contains(supportedGrantTypes, t) })
+	may := supportedGrantTypes
+	if !c.trusted() {
+		may = personGrantTypes
+	}
+	c.GrantTypes = slices.DeleteFunc(c.GrantTypes, func(t string) bool { return !slices.Contains(may, t) })
 	c.ResponseTypes = slices.DeleteFunc(c.ResponseTypes, func(t string) bool { return t != "code" })
 	if len(c.GrantTypes) == 0 {
-		return fail(codeInvalidClientMetadata, "grant_types: none of those asked for is supported; want some of %s", strings.Join(supportedGrantTypes, ", "))
+		return fail(codeInvalidClientMetadata, "grant_types: none of those asked for is supported; want some of %s", strings.Join(may, ", "))
 	}
 	if len(c.ResponseTypes) == 0 {
 		return fail(codeInvalidClientMetadata, "response_types: only code is supported")
@@ -457,8 +475,11 @@ func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
 	if id == "" || len(id) > store.MaxIDLen {
 		return nil, store.ErrNotFound
 	}
-	if isDocumentID(id) {
+	switch {
+	case isDocumentID(id):
 		return p.documentClient(ctx, id)
+	case isNodeID(id):
+		return newNodeClient(id), nil
 	}
 	rec, err := p.store.Get(ctx, kindClient, id, p.now())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/tailscale/tsidp/internal/oauth"
 	"github.com/tailscale/tsidp/store"
@@ -47,7 +48,7 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 		return credentials{}, errClient("the Basic credentials cannot be read: form-urlencode id and secret, join them by a colon, then base64").because(err)
 	case !present && header.Get("Authorization") != "":
 		return credentials{}, errClient("clients authenticate by the Basic scheme or in the body")
-	case !present && bodyID == "":
+	case !present && bodyID == "" && bodySecret != "":
 		return credentials{}, errClient("client_id is missing")
 	case !present && bodySecret == "":
 		return credentials{id: bodyID, method: authNone}, nil
@@ -62,10 +63,14 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 }
 
 // authenticateClient returns the client that sent the request.
-func (p *Provider) authenticateClient(ctx context.Context, header http.Header, f *form) (*client, error) {
-	cred, err := parseCredentials(header, f)
+func (p *Provider) authenticateClient(r *http.Request, f *form) (*client, error) {
+	ctx := p.withCaller(r)
+	cred, err := parseCredentials(r.Header, f)
 	if err != nil {
 		return nil, err
+	}
+	if isNodeID(cred.id) {
+		return p.authenticateNode(ctx, cred)
 	}
 	c, err := p.clientByID(ctx, cred.id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -84,6 +89,29 @@ func (p *Provider) authenticateClient(ctx context.Context, header http.Header, f
 		if err := p.checkAssertion(ctx, c, cred.assertion); err != nil {
 			return nil, err
 		}
+	}
+	return c, nil
+}
+
+// isNodeID reports whether a client without a registration is meant: a node,
+// which need not even name itself. No other client's id begins so; see
+// validateID.
+func isNodeID(id string) bool { return id == "" || strings.HasPrefix(id, "node:") }
+
+// authenticateNode returns the tagged node that sends the request, as a
+// client.
+func (p *Provider) authenticateNode(ctx context.Context, cred credentials) (*client, error) {
+	if cred.method != authNone {
+		return nil, errClient("a node authenticates by being one, and has no secret")
+	}
+	c, err := p.nodeClient(ctx, cred.id)
+	switch {
+	case err != nil:
+		return nil, err
+	case c == nil && cred.id == "":
+		return nil, errClient("client_id is missing (only a tagged node that asks over the tailnet needs none)")
+	case c == nil:
+		return nil, errClient("the request does not come from this node over the tailnet")
 	}
 	return c, nil
 }

@@ -23,6 +23,7 @@ const (
 	actUserinfo          // read claims with an access token
 	actIntrospect        // be told that a token is active
 	actExchange          // exchange a token for another (RFC 8693)
+	actMachine           // obtain a token for a machine
 	actAdminister        // use the administration
 	actRegister          // register a client
 )
@@ -36,8 +37,10 @@ type question struct {
 	grant *authorization
 	// resources asked for, in the client's spelling.
 	resources []string
-	issuer    string
-	exchange  *exchangeQuestion // for actExchange
+	// scopes asked for. Those of people need no rule, others do.
+	scopes   []string
+	issuer   string
+	exchange *exchangeQuestion // for actExchange
 }
 
 // An exchangeQuestion is what else there is to an exchange. who and client of
@@ -55,6 +58,9 @@ type decision struct {
 	// resources are those that remain: all that were asked for, or, when an
 	// earlier grant is used, those that the rules still allow.
 	resources []string
+	// scopes are those of the question that may be had; what may not is left
+	// out (RFC 6749 section 3.3).
+	scopes []string
 	// impersonate: an exchange leaves no trace of who exchanged.
 	impersonate bool
 }
@@ -84,6 +90,7 @@ const (
 	reasonAdmin       = "not_an_administrator"
 	reasonRegister    = "registration_not_granted"
 	reasonDisabled    = "client_disabled"
+	reasonMachine     = "machine_not_granted"
 	reasonExchange    = "exchange_not_granted"
 )
 
@@ -145,6 +152,7 @@ func decide(q question) (decision, *refusal) {
 		}
 	}
 	d, r := mayUseResources(q)
+	d.scopes = allowedScopes(q)
 	if r == nil && q.action == actExchange {
 		d.impersonate = mayImpersonate(q)
 	}
@@ -153,7 +161,9 @@ func decide(q question) (decision, *refusal) {
 
 // sameOwner: a grant belongs to one user on one node.
 func sameOwner(q question) *refusal {
-	if q.who.node == q.grant.node && q.who.subject() == q.grant.subject {
+	// The subject of a machine's grant may be its client, wherever that runs.
+	sameSubject := q.who.subject() == q.grant.subject || q.grant.machine && q.grant.subject == q.grant.clientID
+	if q.who.node == q.grant.node && sameSubject {
 		return nil
 	}
 	return &refusal{
@@ -197,14 +207,32 @@ func mayRegister(q question) *refusal {
 }
 
 // mayLogIn: tagged nodes are machines, which have no person at the browser.
+// A rule may make an exception; without one, telling people of it would be bad
+// advice.
 func mayLogIn(q question) *refusal {
-	if !q.who.tagged() {
+	switch {
+	case q.grant != nil && q.grant.machine:
+		return mayBeMachine(q)
+	case !q.who.tagged() || q.who.rules.allowsMachineLogin() && !q.who.external:
 		return nil
 	}
 	return &refusal{
 		code: refusalCode(q.action), reason: reasonTagged,
 		message: fmt.Sprintf("This device is tagged %s. Tags are for machines, which are nobody in particular. Log in from a device of your own.", q.who.principal()),
 	}
+}
+
+// mayBeMachine: a client with credentials needs no rule for a token; a node,
+// which has none, does.
+func mayBeMachine(q question) *refusal {
+	if q.client.Origin != originNode || q.who.tagged() && q.who.rules.allowsMachine() && !q.who.external {
+		return nil
+	}
+	r := &refusal{
+		code: refusalCode(q.action), reason: reasonMachine,
+		message: fmt.Sprintf("No rule lets the node %s obtain tokens for itself.", q.who.principal()),
+	}
+	return r.withGrant(&q.who, map[string]any{"machine": true})
 }
 
 // mayUseClient: everybody of this tailnet may, unless the client is opened
@@ -216,6 +244,9 @@ func mayUseClient(q question) *refusal {
 			code: refusalCode(q.action), reason: reasonDisabled,
 			message: fmt.Sprintf("The application %s is disabled. An administrator of the identity provider can enable it again.", c.displayName()),
 		}
+	}
+	if q.grant != nil && q.grant.machine {
+		return nil // access is about people
 	}
 	if who.external && !who.rules.namesStranger(who.login, c.ID, c.trustedName()) {
 		r := &refusal{
@@ -244,13 +275,13 @@ func mayUseResources(q question) (decision, *refusal) {
 	for _, resource := range q.resources {
 		switch {
 		case slices.Contains(d.resources, resource): // named twice
-		case oauth.SameResource(resource, q.issuer), q.who.rules.allowsResource(q.who.login, resource):
+		case oauth.SameResource(resource, q.issuer), q.who.rules.allowsResource(q.who.names(), resource):
 			d.resources = append(d.resources, resource)
 		default:
 			refused = append(refused, resource)
 		}
 	}
-	narrows := q.grant != nil && q.action != actRedeem && q.action != actExchange
+	narrows := q.grant != nil && q.action != actRedeem && q.action != actExchange && q.action != actMachine
 	if len(refused) == 0 || narrows && len(d.resources) > 0 {
 		return d, nil
 	}
@@ -259,6 +290,19 @@ func mayUseResources(q question) (decision, *refusal) {
 		message: fmt.Sprintf("No rule allows %s to obtain tokens for %s.", q.who.principal(), strings.Join(refused, ", ")),
 	}
 	return decision{}, r.withGrant(&q.who, map[string]any{"users": []string{"*"}, "resources": refused})
+}
+
+// allowedScopes: ours are about the person, whom a machine has not; any other
+// needs a rule.
+func allowedScopes(q question) []string {
+	var allowed []string
+	for _, s := range q.scopes {
+		person := q.grant == nil || !q.grant.machine
+		if knownScope(s) && person || !knownScope(s) && q.who.rules.allowsScope(s) {
+			allowed = append(allowed, s)
+		}
+	}
+	return allowed
 }
 
 // mayExchange: a client may exchange what was issued to it or sent to it. For
@@ -308,6 +352,8 @@ func refusalCode(a action) errorCode {
 		return codeAccessDenied
 	case actExchange:
 		return codeInvalidRequest
+	case actMachine:
+		return codeUnauthorizedClient
 	}
 	return codeInvalidGrant
 }

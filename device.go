@@ -41,7 +41,7 @@ func (p *Provider) serveDeviceAuthorization(w http.ResponseWriter, r *http.Reque
 	if err != nil {
 		return err
 	}
-	c, err := p.authenticateClient(r.Context(), r.Header, f)
+	c, err := p.authenticateClient(r, f)
 	if err != nil {
 		return err
 	}

@@ -122,14 +122,14 @@ func (p *Provider) showDevice(w http.ResponseWriter, r *http.Request, d *deviceR
 	if err != nil {
 		return err
 	}
-	resources, err := p.mayApprove(d, c, who)
+	may, err := p.mayApprove(d, c, who)
 	if err != nil {
 		return err
 	}
 	q := &deviceQuestion{
 		Code: showUserCode(code), Client: c.displayName(), ClientURI: c.ClientURI, Who: who.principal(), Node: nodeLabel(who),
 		Asker: d.asker, Others: !d.asker.Tagged && d.asker.Subject != who.subject(),
-		Scopes: scopeWords(d.scopes), Resources: resources,
+		Scopes: scopeWords(may.scopes), Resources: may.resources,
 		SelfNamed: c.Origin != originAdministrator, Stays: c.allowsGrantType(grantRefreshToken),
 	}
 	if q.Proof, err = p.sealDeviceProof(d, who, code); err != nil {
@@ -161,13 +161,16 @@ func (p *Provider) deviceClient(ctx context.Context, d *deviceRequest) (*client,
 	return c, nil
 }
 
-// mayApprove asks whether who may approve, and for which resources.
-func (p *Provider) mayApprove(d *deviceRequest, c *client, who *identity) ([]string, error) {
-	dec, no := decide(question{action: actAuthorize, who: *who, client: c, resources: d.resources, issuer: p.issuer})
-	if no != nil {
-		return nil, no.err()
+// mayApprove asks whether who may approve, for which resources and scopes.
+func (p *Provider) mayApprove(d *deviceRequest, c *client, who *identity) (decision, error) {
+	dec, no := decide(question{action: actAuthorize, who: *who, client: c, resources: d.resources, scopes: d.scopes, issuer: p.issuer})
+	switch {
+	case no != nil:
+		return decision{}, no.err()
+	case len(dec.scopes) == 0:
+		return decision{}, errNoScope()
 	}
-	return dec.resources, nil
+	return dec, nil
 }
 
 // serveDeviceDecision takes a decision.
@@ -216,7 +219,8 @@ func (p *Provider) approveDevice(ctx context.Context, id string, who *identity) 
 			return err
 		}
 		d.state = deviceApproved
-		d.resources, err = p.mayApprove(d, c, who)
+		may, err := p.mayApprove(d, c, who)
+		d.resources, d.scopes = may.resources, may.scopes
 		return err
 	})
 }

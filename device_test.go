@@ -242,7 +242,6 @@ func TestDeviceAuthorizationErrors(t *testing.T) {
 		{name: "in the URL", target: "/device_authorization?client_id=cli", status: 400, code: "invalid_request"},
 		{name: "GET", method: "GET", status: 405, code: "method_not_allowed"},
 		{name: "HEAD", method: "HEAD", status: 405},
-		{name: "unknown scopes", body: "client_id=cli&scope=a+b", status: 400, code: "invalid_scope"},
 		{name: "malformed scope", body: "client_id=cli&scope=%22", status: 400, code: "invalid_scope"},
 		{name: "relative resource", body: good + "&resource=x", status: 400, code: "invalid_target"},
 		{name: "resource with a fragment", body: good + "&resource=" + url.QueryEscape("https://r.example/#f"), status: 400, code: "invalid_target"},

@@ -174,6 +174,7 @@ func faultRequests(f *fixture) []faultRequest {
 	proof := f.proof(ada, undecided.UserCode)
 	f.decide(ada, approved.UserCode, "approve")
 	leaving := f.login(adm)
+	f.allow(ci, machineRule)
 	signer := newClientKey(f.t, jwt.ES256, "1")
 	f.addKeyClient("signer", jwksOf(f.t, signer))
 	read, changed, ended := f.registered(adm, "client_name", "read"), f.registered(adm, "client_name", "changed"), f.registered(adm, "client_name", "ended")
@@ -225,6 +226,7 @@ func faultRequests(f *fixture) []faultRequest {
 		{"logout", []string{"Get", "Revoke"}, func() *reply {
 			return f.do(adm, "GET", "/logout?id_token_hint="+leaving.IDToken, "", "", "Accept", "text/html")
 		}, status(200)},
+		{"machine", []string{"Get", "Redeem", "Put"}, func() *reply { return f.machine(ci) }, status(200)},
 		{"userinfo", []string{"Get"}, func() *reply { return f.userinfo(used.AccessToken) }, status(200)},
 		{"introspect access token", []string{"Get"}, introspect(used.AccessToken), active},
 		{"introspect refresh token", []string{"Get", "Refresh"}, introspect(asked.RefreshToken), active},

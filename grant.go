@@ -67,7 +67,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 		// The text is not echoed: it may be anything.
 		return fail(codeUnsupportedGrantType, "grant_type must be one of %s", strings.Join(p.grantTypeNames(), ", "))
 	}
-	c, err := p.authenticateClient(r.Context(), r.Header, f)
+	c, err := p.authenticateClient(r, f)
 	if err != nil {
 		return err
 	}
@@ -94,6 +94,9 @@ func (p *Provider) grantTypes() map[string]func(context.Context, op.Client, url.
 			return p.opServer.RefreshToken(ctx, clientRequest(c, v, &oidc.RefreshTokenRequest{
 				RefreshToken: v.Get("refresh_token"),
 			}))
+		},
+		grantClientCredentials: func(ctx context.Context, c op.Client, v url.Values) (*op.Response, error) {
+			return p.opServer.ClientCredentialsExchange(ctx, clientRequest(c, v, &oidc.ClientCredentialsRequest{}))
 		},
 		grantDeviceCode: func(ctx context.Context, c op.Client, v url.Values) (*op.Response, error) {
 			return p.opServer.DeviceToken(ctx, clientRequest(c, v, &oidc.DeviceAccessTokenRequest{
@@ -134,11 +137,7 @@ func (p *Provider) newTokenRequest(c op.Client, v url.Values) (*tokenRequest, er
 	if err != nil {
 		return nil, fail(codeInvalidScope, "%v", err)
 	}
-	req.scopes = slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !knownScope(s) })
-	if len(scopes) > 0 && len(req.scopes) == 0 {
-		// Nil would mean all that was granted.
-		return nil, fail(codeInvalidScope, "none of the scopes is known; there are %s", strings.Join(supportedScopes, ", "))
-	}
+	req.scopes = scopes
 	return req, checkResources(req.resources)
 }
 
@@ -167,7 +166,7 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 	if err != nil {
 		return nil, err
 	}
-	q := question{action: g.action(), client: req.client, grant: a, resources: resources}
+	q := question{action: g.action(), client: req.client, grant: a, resources: resources, scopes: scopes}
 	x, isExchange := g.(*exchangeGrant)
 	if isExchange {
 		x.ask(&q)
@@ -176,7 +175,7 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 	if err != nil {
 		return nil, err
 	}
-	m := &mintRequest{client: req.client, life: req.life, who: &who, authorization: a, scopes: scopes, resources: d.resources, nonce: g.nonce()}
+	m := &mintRequest{client: req.client, life: req.life, who: &who, authorization: a, scopes: d.scopes, resources: d.resources, nonce: g.nonce()}
 	if m.accessSigner, err = p.signer(ctx, jwt.ES256); err != nil {
 		return nil, storeError(err)
 	}
@@ -219,12 +218,18 @@ func (req *tokenRequest) narrow(a *authorization, issuer string) (scopes, resour
 		granted = []string{issuer} // what its tokens are for
 	}
 	if len(req.scopes) > 0 {
+		scopes = nil
 		for _, s := range req.scopes {
-			if !slices.Contains(a.scopes, s) {
+			switch {
+			case slices.Contains(a.scopes, s):
+				scopes = append(scopes, s)
+			case knownScope(s):
 				return nil, nil, fail(codeInvalidScope, "scope %s was not granted; ask for it at the authorization endpoint", s)
 			}
 		}
-		scopes = req.scopes
+		if len(scopes) == 0 {
+			return nil, nil, errNoScope()
+		}
 	}
 	if len(req.resources) > 0 {
 		for _, r := range req.resources {
@@ -242,6 +247,9 @@ func (req *tokenRequest) narrow(a *authorization, issuer string) (scopes, resour
 // dies.
 func (p *Provider) decideGrant(ctx context.Context, q question) (identity, decision, error) {
 	who, err := p.directory.identify(ctx, q.grant.addr)
+	if q.grant.machine && !q.grant.addr.IsValid() {
+		who, err = identity{}, nil // it asked from outside of the tailnet, and has no rules
+	}
 	if err != nil {
 		e := identityError(err)
 		if isAnswer(err) {

@@ -1148,7 +1148,7 @@ func TestHostsOrigin(t *testing.T) {
 func TestUnsupportedGrantTypes(t *testing.T) {
 	f := newFixture(t)
 	for _, grantType := range []string{
-		"urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange", "client_credentials", "password", "implicit",
+		"urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange", "Client_Credentials", "password", "implicit",
 		"urn:ietf:params:oauth:grant-type:device-code", "Authorization_Code", "authorization_code ", "refresh_token,authorization_code", "<script>alert(1)</script>", "\x00",
 	} {
 		form := url.Values{"grant_type": {grantType}, "assertion": {"a.b.c"}, "username": {"ada"}, "password": {"x"}}

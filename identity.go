@@ -124,6 +124,15 @@ func (id *identity) subject() string {
 	return id.userID.String() // "userid:123"
 }
 
+// names are those by which the key "users" of a rule means the peer: the login,
+// or the tags.
+func (id *identity) names() []string {
+	if id.tagged() {
+		return id.tags
+	}
+	return []string{id.login}
+}
+
 // principal names the peer for people: in pages and logs.
 func (id *identity) principal() string {
 	switch {

@@ -21,7 +21,7 @@ func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	c, err := p.authenticateClient(r.Context(), r.Header, f)
+	c, err := p.authenticateClient(r, f)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (p *Provider) introspectRefreshToken(r *http.Request, c *client, token stri
 	if rt.clientID != c.ID || rt.spent || rt.dead {
 		return nil, inactive(errors.New("spent, revoked or of another client"))
 	}
-	who, _, err := p.decideGrant(r.Context(), question{action: actIntrospect, client: c, grant: &rt.authorization, resources: rt.resources})
+	who, d, err := p.decideGrant(r.Context(), question{action: actIntrospect, client: c, grant: &rt.authorization, resources: rt.resources, scopes: rt.scopes})
 	if err != nil {
 		if e := asProtocolError(err); e.status() >= 500 {
 			return nil, err
@@ -98,7 +98,7 @@ func (p *Provider) introspectRefreshToken(r *http.Request, c *client, token stri
 		return nil, inactive(err)
 	}
 	return &oidc.IntrospectionResponse{
-		Active: true, Issuer: p.issuer, Subject: rt.subject, ClientID: c.ID, Scope: rt.scopes, Username: who.login,
+		Active: true, Issuer: p.issuer, Subject: rt.subject, ClientID: c.ID, Scope: d.scopes, Username: who.login,
 		IssuedAt: oidc.FromTime(rt.createdAt), Expiration: oidc.FromTime(rt.expiresAt), AuthTime: oidc.FromTime(rt.authTime),
 	}, nil
 }

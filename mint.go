@@ -40,7 +40,7 @@ type tokenResponse struct {
 	ExpiresIn    int64  `json:"expires_in"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
-	Scope        string `json:"scope"`
+	Scope        string `json:"scope,omitempty"`
 	IssuedType   string `json:"issued_token_type,omitempty"`
 }
 
@@ -86,11 +86,17 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 	if len(audience) == 0 {
 		audience = jwt.Audience{p.issuer}
 	}
-	return m.accessSigner.Sign(jwt.TypeAccessToken, &jwt.Claims{
+	c := &jwt.Claims{
 		Issuer: p.issuer, Subject: m.subject, Audience: audience,
-		Expiry: jwt.NewNumericDate(m.expires), IssuedAt: jwt.NewNumericDate(now), AuthTime: jwt.NewNumericDate(m.authTime), ACR: acrNode, AMR: amrNode,
+		Expiry: jwt.NewNumericDate(m.expires), IssuedAt: jwt.NewNumericDate(now),
 		ID: m.tokenID, ClientID: m.client.ID, Scope: strings.Join(m.scopes, " "), Act: m.act,
-	})
+	}
+	if m.machine {
+		c.Tags = m.who.tags
+	} else {
+		c.AuthTime, c.ACR, c.AMR = jwt.NewNumericDate(m.authTime), acrNode, amrNode
+	}
+	return m.accessSigner.Sign(jwt.TypeAccessToken, c)
 }
 
 func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (string, error) {

@@ -22,7 +22,7 @@ func (p *Provider) serveRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := p.authenticateClient(r.Context(), r.Header, f)
+	c, err := p.authenticateClient(r, f)
 	if err != nil {
 		return err
 	}

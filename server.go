@@ -50,6 +50,15 @@ func (s *opServer) DeviceToken(ctx context.Context, r *op.ClientRequest[oidc.Dev
 	return s.p.issue(ctx, req, &deviceGrant{code: r.Data.DeviceCode})
 }
 
+// ClientCredentialsExchange gives a machine a token for itself.
+func (s *opServer) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequest[oidc.ClientCredentialsRequest]) (*op.Response, error) {
+	req, err := s.p.newTokenRequest(r.Client, r.PostForm)
+	if err != nil {
+		return nil, err
+	}
+	return s.p.issue(ctx, req, &clientGrant{})
+}
+
 // TokenExchange exchanges a token for another.
 func (s *opServer) TokenExchange(ctx context.Context, r *op.ClientRequest[oidc.TokenExchangeRequest]) (*op.Response, error) {
 	req, err := s.p.newTokenRequest(r.Client, r.PostForm)

@@ -244,19 +244,18 @@ func methodsOf(t *testing.T, typ string) map[string]*ast.FuncDecl {
 // that a new version of the engine brings is on none.
 func TestOpServerMethods(t *testing.T) {
 	inherited := map[string]string{
-		"Health":                    "provider.go serves /healthz",
-		"Ready":                     "provider.go serves /healthz",
-		"Discovery":                 "discovery.go serves the metadata",
-		"Keys":                      "keys.go serves the key set",
-		"Authorize":                 "authorize.go serves /authorize",
-		"VerifyAuthRequest":         "authorize.go serves /authorize",
-		"DeviceAuthorization":       "device.go serves /device_authorization, which needs the peer",
-		"VerifyClient":              "clientauth.go authenticates clients before the engine is asked",
-		"JWTProfile":                "the grant type jwt-bearer is not on",
-		"ClientCredentialsExchange": "the grant type client_credentials is not on",
-		"Introspect":                "introspect.go serves /introspect: the engine's route refuses secretless introspection",
-		"Revocation":                "revocation is not on",
-		"EndSession":                "logout is not on",
+		"Health":              "provider.go serves /healthz",
+		"Ready":               "provider.go serves /healthz",
+		"Discovery":           "discovery.go serves the metadata",
+		"Keys":                "keys.go serves the key set",
+		"Authorize":           "authorize.go serves /authorize",
+		"VerifyAuthRequest":   "authorize.go serves /authorize",
+		"DeviceAuthorization": "device.go serves /device_authorization, which needs the peer",
+		"VerifyClient":        "clientauth.go authenticates clients before the engine is asked",
+		"JWTProfile":          "the grant type jwt-bearer is not on",
+		"Introspect":          "introspect.go serves /introspect: the engine's route refuses secretless introspection",
+		"Revocation":          "revocation is not on",
+		"EndSession":          "logout is not on",
 	}
 	ours := methodsOf(t, "opServer")
 	for i := range reflect.TypeFor[op.Server]().NumMethod() {

@@ -106,14 +106,14 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 	if slices.Equal(asked, jwt.Audience{p.issuer}) {
 		asked = nil
 	}
-	who, d, err := p.decideGrant(ctx, question{action: act, client: base, grant: a, resources: asked})
+	who, d, err := p.decideGrant(ctx, question{action: act, client: base, grant: a, resources: asked, scopes: t.scopes})
 	if err != nil {
 		if e := asProtocolError(err); e.status() < 500 {
 			return inactive(err)
 		}
 		return err
 	}
-	t.who, t.resources = who, d.resources
+	t.who, t.resources, t.scopes = who, d.resources, d.scopes
 	t.userClaims = p.claimsFor(t.client, &t.who, t.scopes)
 	return nil
 }
@@ -208,6 +208,9 @@ func (t *verifiedToken) introspection(res *oidc.IntrospectionResponse, issuer st
 	res.Name, res.PreferredUsername, res.Picture, res.Email = c.Name, c.PreferredUsername, c.Picture, c.Email
 	res.EmailVerified = oidc.Bool(c.EmailVerified != nil && *c.EmailVerified)
 	res.Claims = c.extra()
+	if len(t.claims.Tags) > 0 {
+		res.Claims["tags"] = t.who.tags
+	}
 	if t.claims.Act != nil {
 		res.Claims["act"] = t.claims.Act
 	}

@@ -691,7 +691,7 @@ func TestTokenGrantType(t *testing.T) {
 		{"unknown", "grant_type=password", "web", "unsupported_grant_type"},
 		{"jwt-bearer", "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer", "web", "unsupported_grant_type"}, // §8 item 13
 		{"token exchange", "grant_type=urn:ietf:params:oauth:grant-type:token-exchange", "web", "unsupported_grant_type"},
-		{"client_credentials", "grant_type=client_credentials", "web", "unsupported_grant_type"},
+		{"client_credentials", "grant_type=client_credentials", "web", "unauthorized_client"},
 		{"capitals", "grant_type=Authorization_Code", "web", "unsupported_grant_type"},
 		{"markup", "grant_type=%3Cscript%3E", "web", "unsupported_grant_type"},
 		{"twice", "grant_type=authorization_code&grant_type=authorization_code", "web", "invalid_request"},

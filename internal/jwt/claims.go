@@ -29,6 +29,7 @@ type Claims struct {
 	ID        string       `json:"jti,omitempty"`
 	ClientID  string       `json:"client_id,omitempty"`
 	Scope     string       `json:"scope,omitempty"`
+	Tags      []string     `json:"tags,omitempty"`
 	Act       *Actor       `json:"act,omitempty"`
 	MayAct    *Actor       `json:"may_act,omitempty"`
 }
