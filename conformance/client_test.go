@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -241,6 +242,7 @@ type run struct {
 }
 
 func newRun(w *world, mode string, f *fault) *run {
+	w.clock.advance(time.Second) // what one run revokes is not issued in the next
 	r := &run{w: w, mode: mode, wire: newWire(w.base, f)}
 	r.browser = r.newBrowser(alice)
 	r.back = &http.Client{Transport: r.wire, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

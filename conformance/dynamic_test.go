@@ -59,7 +59,7 @@ func dynamicModules() []module {
 		{name: "oidcc-request-uri-unsigned", skip: noRequestObjects},
 		{name: "oidcc-request-uri-signed-rs256", skip: noRequestObjects + "; fetching them by reference makes the provider send requests for others (RFC 9101 section 10.4)"},
 		{name: "oidcc-ensure-request-object-with-redirect-uri", skip: noRequestObjects},
-		{name: "oidcc-refresh-token", test: refreshToken, faults: []fault{cached("/token", "refresh_token")}},
+		{name: "oidcc-refresh-token", test: refreshToken, faults: []fault{anyClient}},
 		{name: "oidcc-ensure-client-assertion-with-iss-aud-succeeds", skip: needsRegistration + ", and private_key_jwt with it"},
 	}
 }

@@ -224,7 +224,7 @@ func onIDToken(name string, change func(n int, claims map[string]any)) fault {
 
 // claim changes one claim of ID tokens; nil removes it.
 func claim(name string, v any) fault {
-	return onIDToken(fmt.Sprintf("ID token with %s %v", name, v), func(_ int, c map[string]any) { merge(c, map[string]any{name: v}) })
+	return onIDToken(fmt.Sprintf("ID token with %s %.20v", name, v), func(_ int, c map[string]any) { merge(c, map[string]any{name: v}) })
 }
 
 // foreignSignature signs ID tokens with a key that is published nowhere.
