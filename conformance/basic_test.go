@@ -14,9 +14,9 @@ import (
 
 const (
 	noUnsignedTokens = "the algorithm none is not offered: OpenID Connect Core section 2 forbids it for ID tokens from the token endpoint " +
-		"unless the client registers it, and RFC 8725 section 3.2 advises against it"
+		"unless the client asks for it at registration, and RFC 8725 section 3.2 advises against it"
 	noRequestObjects = "request objects are not offered, and request_parameter_supported says so: OpenID Connect Core section 6.1 makes them optional, " +
-		"RFC 9101 section 10.2 wants signed ones"
+		"RFC 9101 section 10.2 wants their source verified"
 )
 
 // happyFaults are what every login notices.

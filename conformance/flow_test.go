@@ -420,6 +420,10 @@ func (r *run) refresh(app oauth2.Config, token string, change ...string) *answer
 	for pair := range slices.Chunk(change, 2) {
 		v.Set(pair[0], pair[1])
 	}
+	if app.ClientSecret == "" {
+		v.Set("client_id", app.ClientID)
+		return r.postForm(app.Endpoint.TokenURL, v)
+	}
 	return r.postForm(app.Endpoint.TokenURL, v, basic(app)...)
 }
 
