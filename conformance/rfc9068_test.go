@@ -30,7 +30,7 @@ func TestRFC9068(t *testing.T) {
 		token := member(r.tokens(r.code(r.app)), "access_token")
 		var set jose.JSONWebKeySet
 		r.noError(json.Unmarshal(r.call("GET", r.endpoint("jwks_uri"), "").body, &set), "reading keys")
-		jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.EdDSA})
+		jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.EdDSA})
 		r.noError(err, "parsing the access token")
 		_, err = jws.Verify(&set)
 		r.noError(err, "verifying the access token")

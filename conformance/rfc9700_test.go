@@ -139,11 +139,11 @@ func TestRFC9700(t *testing.T) {
 	})
 
 	check(t, "4_mix_up", func(r *run) {
-		l, a := r.authorize()
+		_, a := r.authorize()
 		if got := r.authorization(a, appRedirect)["iss"]; !slices.Equal(got, []string{r.w.issuer}) {
 			r.errorf("iss %q of a success", got)
 		}
-		l, a = r.authorize("response_type", "token")
+		l, a := r.authorize("response_type", "token")
 		r.wantRedirectError(l, a, "unsupported_response_type")
 		if got := r.authorization(a, appRedirect)["iss"]; !slices.Equal(got, []string{r.w.issuer}) {
 			r.errorf("iss %q of an error", got)
