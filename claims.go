@@ -4,6 +4,7 @@
 package tsidp
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -109,7 +110,8 @@ func claimsFor(id *identity, scopes []string, n naming) userClaims {
 		c.Email, c.EmailVerified = emailClaims(id, n)
 	}
 	if has(scopeProfile) {
-		c.Name, c.Picture = id.displayName, id.pictureURL
+		// Applications refuse people without a name.
+		c.Name, c.Picture = cmp.Or(id.displayName, id.login), id.pictureURL
 		c.PreferredUsername = preferredUsername(id, n)
 	}
 	if has(scopeGroups) {

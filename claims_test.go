@@ -423,10 +423,13 @@ func TestClaimsAreTheSameEverywhere(t *testing.T) {
 				t.Errorf("ada: email %v, email_verified %v", m["email"], m["email_verified"])
 			}
 		case gus:
-			for _, name := range []string{"email", "email_verified", "tags", "addresses", "picture", "name"} {
+			for _, name := range []string{"email", "email_verified", "tags", "addresses", "picture"} {
 				if v, ok := m[name]; ok {
 					t.Errorf("gus: %s is %v, want absent", name, v)
 				}
+			}
+			if m["name"] != "gus@github" {
+				t.Errorf("gus: name is %v, want the login of somebody without a name", m["name"])
 			}
 		case eve:
 			if m["sub"] != "userid:9009" || m["email_verified"] != nil || m["node"] != nil || m["tailnet"] != nil {
