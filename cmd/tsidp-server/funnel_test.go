@@ -117,7 +117,7 @@ func TestFunnelRefused(t *testing.T) {
 	s := newInstance(t, tn, "idp")
 	s.process = startServer(t, append(tn.Env(), "TSIDP_USE_FUNNEL=1"), s.args...)
 	log := strings.ReplaceAll(s.process.fail(), `\"`, `"`)
-	if want := `"nodeAttrs": [{"target":["tag:tsidp"],"attr":["funnel"]}]`; !strings.Contains(log, "Funnel is not allowed for this node") || !strings.Contains(log, want) {
+	if want := `"nodeAttrs": [{"target":["tag:tsidp"],"attr":["funnel"]}]`; !strings.Contains(log, "this node may not use Funnel") || !strings.Contains(log, want) {
 		t.Errorf("the log does not say %s:\n%s", want, log)
 	}
 }

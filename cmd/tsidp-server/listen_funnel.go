@@ -36,13 +36,13 @@ func listenFunnel(node *tsnet.Server, status *ipnstate.Status, port int, cfg *tl
 // funnelAllowed explains what the tailnet's policy lacks for Funnel.
 func funnelAllowed(status *ipnstate.Status, port int) error {
 	if len(status.CertDomains) == 0 {
-		return fmt.Errorf("Funnel needs HTTPS certificates, which are off in this tailnet: switch them on at %s, or leave out -funnel", dnsPage)
+		return fmt.Errorf("HTTPS certificates, which Funnel needs, are off in this tailnet: switch them on at %s, or leave out -funnel", dnsPage)
 	}
 	if err := ipn.NodeCanFunnel(status.Self); err != nil {
-		return fmt.Errorf("Funnel is not allowed for this node: add %s to the tailnet's policy file (https://login.tailscale.com/admin/acls/file), or leave out -funnel", funnelPolicy(status))
+		return fmt.Errorf("this node may not use Funnel: add %s to the tailnet's policy file (https://login.tailscale.com/admin/acls/file), or leave out -funnel", funnelPolicy(status))
 	}
 	if err := ipn.CheckFunnelPort(uint16(port), status.Self); err != nil {
-		return fmt.Errorf("Funnel is not allowed on port %d of this node: use a -port that is (%w)", port, err)
+		return fmt.Errorf("this node may not use Funnel on port %d: use a -port that is (%w)", port, err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -327,13 +328,39 @@ func TestListenPublic(t *testing.T) {
 	}
 }
 
+// A lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 func TestNameWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var buf bytes.Buffer
+		var buf lockedBuffer
+		var mu sync.Mutex // guards name and fault
 		name, fault := "idp.tail1234.ts.net.", error(nil)
+		set := func(n string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			name, fault = n, err
+		}
 		w := &nameWatch{
 			issuer: "https://idp.tail1234.ts.net", name: "idp.tail1234.ts.net", log: slog.New(slog.NewTextHandler(&buf, nil)),
 			status: func(context.Context) (*ipnstate.Status, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				return &ipnstate.Status{Self: &ipnstate.PeerStatus{DNSName: name}}, fault
 			},
 		}
@@ -351,9 +378,9 @@ func TestNameWatch(t *testing.T) {
 			}
 		}
 		after(time.Hour, "", 0)
-		name = ""
+		set("", nil)
 		after(time.Minute, "", 0)
-		name = "idp-1.tail1234.ts.net."
+		set("idp-1.tail1234.ts.net.", nil)
 		after(watchEvery, "the node is called idp-1.tail1234.ts.net now, and the issuer is https://idp.tail1234.ts.net", 1)
 		for _, text := range []string{"no new logins", "another provider to every application", "was=idp.tail1234.ts.net", "is=idp-1.tail1234.ts.net", "-issuer"} {
 			if !strings.Contains(buf.String(), text) {
@@ -362,11 +389,11 @@ func TestNameWatch(t *testing.T) {
 		}
 		after(remindEvery-2*watchEvery, w.condition(), 1)
 		after(2*watchEvery, w.condition(), 2) // not to be overlooked
-		fault = errors.New("not now")
+		set("idp-1.tail1234.ts.net.", errors.New("not now"))
 		after(time.Minute, w.condition(), 2)
-		name, fault = "idp.other-tailnet.ts.net.", nil
+		set("idp.other-tailnet.ts.net.", nil)
 		after(watchEvery, "the node is called idp.other-tailnet.ts.net now, and the issuer is https://idp.tail1234.ts.net", 3)
-		name = "idp.tail1234.ts.net."
+		set("idp.tail1234.ts.net.", nil)
 		after(watchEvery, "", 3)
 		if !strings.Contains(buf.String(), "has its old name back") {
 			t.Errorf("the log does not say that all is well:\n%s", &buf)
