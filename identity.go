@@ -37,6 +37,10 @@ type peer struct {
 	// Funnel connection that would be the relay.
 	public bool
 	unix   bool
+	// source is the address on the internet that a Funnel relay names. It is
+	// for rate limits only: a relay may name any, one of the tailnet too, so it
+	// is nobody's identity and WhoIs is never asked about it.
+	source netip.Addr
 }
 
 type peerKey struct{}
@@ -68,8 +72,8 @@ func peerFrom(ctx context.Context) (peer, bool) {
 
 func peerOf(c net.Conn) peer {
 	for {
-		if _, ok := c.(*ipn.FunnelConn); ok {
-			return peer{public: true}
+		if f, ok := c.(*ipn.FunnelConn); ok {
+			return peer{public: true, source: f.Src.Addr().Unmap().WithZone("")}
 		}
 		inner, ok := c.(interface{ NetConn() net.Conn }) // tls.Conn
 		if !ok {
@@ -457,6 +461,11 @@ func identityError(err error) *protocolError {
 func unknownPeerMessage(err error) string {
 	if errors.Is(err, errExpiredPeer) {
 		return "The key of this device has expired, so the tailnet no longer vouches for it. Log in to Tailscale again on this device, then return."
+	}
+	if errors.Is(err, errPublicPeer) {
+		// A browser that asks a name server of its own for our name lands on
+		// Funnel, although its device is on the tailnet.
+		return "This connection did not come over the tailnet, so nobody can say who you are. Connect this device to Tailscale, then load this page again. If it is connected already, your browser has not asked Tailscale for the way here: turn on “Use Tailscale DNS” in Tailscale’s settings, turn off “secure DNS” (DNS over HTTPS) in those of the browser, and disconnect other VPNs and proxies."
 	}
 	return "This request did not come from a device that the tailnet knows, so nobody can say who you are. Connect this device to Tailscale, then return."
 }

@@ -190,6 +190,9 @@ func TestPeerOf(t *testing.T) {
 	funnel := &ipn.FunnelConn{Conn: tcp("100.64.0.1:5"), Src: netip.MustParseAddrPort("203.0.113.9:80")}
 	tlsOver := func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) }
 	public := peer{public: true}
+	internet := peer{public: true, source: netip.MustParseAddr("203.0.113.9")}
+	mapped := &ipn.FunnelConn{Conn: tcp("100.64.0.1:5"), Src: netip.MustParseAddrPort("[::ffff:203.0.113.9]:80")}
+	zoned := &ipn.FunnelConn{Conn: tcp("100.64.0.1:5"), Src: netip.MustParseAddrPort("[2001:db8::9%x]:80")}
 	for _, tt := range []struct {
 		name string
 		conn net.Conn
@@ -199,10 +202,13 @@ func TestPeerOf(t *testing.T) {
 		{"tcp over IPv6", tcp("[fd7a:115c:a1e0::1]:1234"), peer{addr: netip.MustParseAddr("fd7a:115c:a1e0::1")}},
 		{"IPv4-mapped", tcp("[::ffff:100.64.0.1]:1234"), peer{addr: ada}},
 		{"tls over tcp", tlsOver(tcp("100.64.0.1:1234")), peer{addr: ada}},
-		{"funnel", funnel, public},
-		{"tls over funnel", tlsOver(funnel), public},
-		{"tls over a wrapped funnel", tlsOver(wrapped{funnel}), public},
-		{"wrapped twice", wrapped{wrapped{funnel}}, public},
+		{"funnel", funnel, internet},
+		{"funnel from a mapped address", mapped, internet},
+		{"funnel from an address with a zone", zoned, peer{public: true, source: netip.MustParseAddr("2001:db8::9")}},
+		{"funnel from nowhere", &ipn.FunnelConn{Conn: tcp("100.64.0.1:5")}, public},
+		{"tls over funnel", tlsOver(funnel), internet},
+		{"tls over a wrapped funnel", tlsOver(wrapped{funnel}), internet},
+		{"wrapped twice", wrapped{wrapped{funnel}}, internet},
 		// Here the relay's address remains; ask refuses relays.
 		{"funnel behind what hides it", hidden{funnel}, peer{addr: ada}},
 		{"unix", fakeConn{remote: &net.UnixAddr{Name: "/run/tsidp.sock", Net: "unix"}}, peer{public: true, unix: true}},

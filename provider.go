@@ -4,6 +4,7 @@
 package tsidp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -238,7 +239,8 @@ func (p *Provider) serveKeys(w http.ResponseWriter, r *http.Request) error {
 	return p.keys.Load().jwks.serve(w, r)
 }
 
-// serveHealth says whether the provider can work: 200 or 503.
+// serveHealth says whether the provider can work: 200 or 503. What
+// Config.Condition tells is no reason to end the process, so it is no 503.
 func (p *Provider) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	status, state := http.StatusOK, "ok"
 	switch {
@@ -246,6 +248,8 @@ func (p *Provider) serveHealth(w http.ResponseWriter, r *http.Request) error {
 		status, state = http.StatusServiceUnavailable, "starting"
 	case p.storage.Health(r.Context()) != nil:
 		status, state = http.StatusServiceUnavailable, "the store does not answer"
+	case p.cfg.Condition != nil:
+		state = cmp.Or(p.cfg.Condition(), state)
 	}
 	writeJSON(w, status, map[string]string{"status": state})
 	return nil

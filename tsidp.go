@@ -108,6 +108,12 @@ type Config struct {
 	// fetched. Nil means from public addresses only.
 	ClientFetch *ClientFetch
 
+	// Condition, if not nil, tells in a few words what keeps the program
+	// around the provider from serving everybody, such as "waiting for TLS
+	// certificate"; empty: nothing does. The health endpoint repeats it. It is
+	// called concurrently and must return at once.
+	Condition func() string
+
 	// DebugRequests logs every request and response at level debug, with
 	// secrets, codes, tokens and cookies replaced.
 	DebugRequests bool

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,9 +36,14 @@ type config struct {
 	port          int
 	advertiseTags []string
 	authKeyFile   string
+	controlURL    string // empty: Tailscale's
 
-	useLocalTailscaled, funnel bool // not built yet: parseConfig refuses them
-	sts                        bool
+	sts             bool
+	funnel          bool
+	tlsCert, tlsKey string  // files; empty: the certificates are Tailscale's
+	listen          address // for the public routes
+
+	useLocalTailscaled bool // not built yet: parseConfig refuses it
 
 	emailVerified      tsidp.EmailVerified
 	omitResponseIssuer bool
@@ -52,6 +58,9 @@ type config struct {
 	// ignored are the environment variables that are set but are those of
 	// another server than that of -dev.
 	ignored []string
+	// unread are the environment variables that are set for a feature that
+	// this program is built without.
+	unread []string
 	// passwordInArgs: everybody on this machine can read a password of the
 	// command line.
 	passwordInArgs bool
@@ -103,6 +112,12 @@ func options(c *config) []option {
 		flag: "issuer", arg: "URL", vars: []string{"TSIDP_ISSUER"}, set: issuerURL(&c.issuer), tailnet: true,
 		help: "the provider's name in all tokens; by default https:// and the node's full name. It must lead to this server",
 	}, {
+		flag: "tls-cert", arg: "FILE", vars: []string{"TSIDP_TLS_CERT"}, set: text(&c.tlsCert), tailnet: true,
+		help: "certificate chain (PEM) for the name of -issuer, for the listener on the tailnet; read again when it changes",
+	}, {
+		flag: "tls-key", arg: "FILE", vars: []string{"TSIDP_TLS_KEY"}, set: text(&c.tlsKey), tailnet: true,
+		help: "private key (PEM) of -tls-cert",
+	}, {
 		flag: "hostname", arg: "NAME", vars: []string{"TSIDP_HOSTNAME", "TS_HOSTNAME"}, def: "idp", set: name(&c.hostname), tailnet: true,
 		help: "name of the node in the tailnet, and so the first part of the issuer's name",
 	}, {
@@ -111,6 +126,12 @@ func options(c *config) []option {
 	}, {
 		flag: "local-port", arg: "PORT", vars: []string{"TSIDP_LOCAL_PORT"}, def: "-1", set: number(&c.localPort, -1, 65535),
 		help: "also serve the public endpoints by plain HTTP on this port of the loopback addresses; 0 picks a free port, -1 is off; with -dev the port of everything, 9411 unless given",
+	}, {
+		flag: "listen", arg: "ADDRESS", vars: []string{"TSIDP_LISTEN"}, set: listenAddress(&c.listen), tailnet: true,
+		help: "also serve the public endpoints by plain HTTP at unix:PATH or tcp:HOST:PORT, for a reverse proxy or the programs of a cluster; nobody can log in there",
+	}, {
+		flag: "control-url", arg: "URL", vars: []string{"TSIDP_CONTROL_URL", "TS_CONTROL_URL"}, set: controlURL(&c.controlURL), tailnet: true,
+		help: "control server of the tailnet, such as a Headscale; by default Tailscale's",
 	}, {
 		flag: "authkey-file", arg: "FILE", vars: []string{"TSIDP_AUTHKEY_FILE", "TS_AUTHKEY_FILE"}, set: text(&c.authKeyFile), tailnet: true,
 		help: "file with the auth key that lets the node join; excludes TS_AUTHKEY and TS_AUTH_KEY",
@@ -122,7 +143,7 @@ func options(c *config) []option {
 		help: "use the tailscaled of this machine in place of a node of its own (not built yet)",
 	}, {
 		flag: "funnel", vars: []string{"TSIDP_USE_FUNNEL"}, def: "false", set: boolean(&c.funnel), tailnet: true,
-		help: "offer the public endpoints to the internet through Tailscale Funnel (not built yet)",
+		help: "offer the public endpoints to the internet through Tailscale Funnel, on -port, which must be 443, 8443 or 10000; logins stay on the tailnet",
 	}, {
 		flag: "enable-sts", vars: []string{"TSIDP_ENABLE_STS"}, def: "false", set: boolean(&c.sts),
 		help: "enable token exchange, RFC 8693",
@@ -161,10 +182,13 @@ func options(c *config) []option {
 // may be set and does nothing.
 func tsnetVars() []string {
 	return []string{
-		"TS_AUTHKEY", "TS_AUTH_KEY", "TS_CLIENT_SECRET", "TS_CLIENT_ID",
-		"TS_ID_TOKEN", "TS_AUDIENCE", "TS_CONTROL_URL", "TSNET_FORCE_LOGIN",
+		"TS_AUTHKEY", "TS_AUTH_KEY", "TS_CLIENT_SECRET", "TSNET_FORCE_LOGIN",
 	}
 }
+
+// unreadVars returns those that tsnet reads if it is built with workload
+// identity, which brings the libraries of the clouds along.
+func unreadVars() []string { return []string{"TS_CLIENT_ID", "TS_ID_TOKEN", "TS_AUDIENCE"} }
 
 // parseConfig reads the command line and the environment; an empty variable
 // counts as unset. It returns [flag.ErrHelp] if the help is asked for, and
@@ -278,8 +302,6 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 	switch {
 	case c.useLocalTailscaled:
 		return later("use-local-tailscaled", "use tsnet mode (the default)")
-	case c.funnel:
-		return later("funnel", "leave it out and serve the tailnet only")
 	}
 	for _, name := range tsnetVars() {
 		switch {
@@ -290,12 +312,35 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 			return fmt.Errorf("%s and %s are both set: keep the one that holds the auth key", from["authkey-file"], name)
 		}
 	}
+	for _, name := range unreadVars() {
+		if getenv(name) != "" && !c.dev {
+			c.unread = append(c.unread, name)
+		}
+	}
+	if err := c.checkListeners(from); err != nil {
+		return err
+	}
 	c.passwordInArgs = from["store"] == "-store" && hasPassword(c.store)
 	if c.dev && from["email-verified"] == "" {
 		c.emailVerified.Domains = []string{devDomain}
 	}
 	if c.debugRequests {
 		c.logLevel = min(c.logLevel, slog.LevelDebug)
+	}
+	return nil
+}
+
+// checkListeners judges the options that say where to listen.
+func (c *config) checkListeners(from map[string]string) error {
+	switch {
+	case c.tlsCert != "" && c.tlsKey == "":
+		return fmt.Errorf("%s is set without -tls-key: a certificate needs its key", from["tls-cert"])
+	case c.tlsKey != "" && c.tlsCert == "":
+		return fmt.Errorf("%s is set without -tls-cert: a key is for a certificate", from["tls-key"])
+	case c.tlsCert != "" && c.issuer == "":
+		return fmt.Errorf("%s is set without -issuer, which says what name the certificate is for; the node's own name gets one from Tailscale", from["tls-cert"])
+	case c.funnel && !slices.Contains(funnelPorts, c.port):
+		return fmt.Errorf("%s and %s %d exclude each other: Funnel has the ports 443, 8443 and 10000", from["funnel"], cmp.Or(from["port"], "-port"), c.port)
 	}
 	return nil
 }

@@ -130,6 +130,29 @@ func TestParseConfig(t *testing.T) {
 			env:    []string{"TSIDP_PORT=many"},
 			change: func(c *config) { *c = config{version: true} },
 		},
+		{name: "funnel", args: "-funnel", change: func(c *config) { c.funnel = true }},
+		{name: "funnel, as it was spelt", env: []string{"TSIDP_USE_FUNNEL=1", "TSIDP_PORT=10000"}, change: func(c *config) { c.funnel, c.port = true, 10000 }},
+		{
+			name: "a name of its own",
+			args: "-issuer https://id.example.com -tls-cert /c -tls-key /k",
+			change: func(c *config) {
+				c.issuer, c.tlsCert, c.tlsKey = "https://id.example.com", "/c", "/k"
+			},
+		},
+		{
+			name: "a name of its own, by variables",
+			env:  []string{"TSIDP_ISSUER=https://id.example.com", "TSIDP_TLS_CERT=/c", "TSIDP_TLS_KEY=/k"},
+			change: func(c *config) {
+				c.issuer, c.tlsCert, c.tlsKey = "https://id.example.com", "/c", "/k"
+			},
+		},
+		{name: "public on a socket", args: "-listen unix:/run/tsidp/public.sock", change: func(c *config) { c.listen = address{"unix", "/run/tsidp/public.sock"} }},
+		{name: "public on all addresses", env: []string{"TSIDP_LISTEN=tcp::8080"}, change: func(c *config) { c.listen = address{"tcp", ":8080"} }},
+		{name: "public on one address", args: "-listen tcp:[::1]:8080 -local-port 9000", change: func(c *config) { c.listen, c.localPort = address{"tcp", "[::1]:8080"}, 9000 }},
+		{name: "another control server", args: "-control-url https://headscale.example", env: []string{"TS_CONTROL_URL=x"}, change: func(c *config) { c.controlURL = "https://headscale.example" }},
+		{name: "another control server, as tsnet spells it", env: []string{"TS_CONTROL_URL=http://127.0.0.1:8080"}, change: func(c *config) { c.controlURL = "http://127.0.0.1:8080" }},
+		{name: "two control servers", env: []string{"TS_CONTROL_URL=x", "TSIDP_CONTROL_URL=https://headscale.example/"}, change: func(c *config) { c.controlURL = "https://headscale.example/" }},
+		{name: "workload identity", env: []string{"TS_CLIENT_ID=i", "TS_ID_TOKEN=t"}, change: func(c *config) { c.unread = []string{"TS_CLIENT_ID", "TS_ID_TOKEN"} }},
 		{name: "dev", args: "-dev"},
 		{name: "no dev", args: "-dev=false -hostname login", change: func(c *config) { *c = defaults(); c.hostname = "login" }},
 		{name: "dev with a port", args: "-dev", env: []string{"TSIDP_LOCAL_PORT=8080"}, change: func(c *config) { c.localPort = 8080 }},
@@ -161,13 +184,13 @@ func TestParseConfig(t *testing.T) {
 			env: []string{
 				"TS_HOSTNAME=login", "TSIDP_PORT=many", "TSIDP_USE_FUNNEL=1", "TSIDP_USE_LOCAL_TAILSCALED=maybe",
 				"TS_AUTHKEY_FILE=/k", "TSIDP_ADVERTISE_TAGS=none", "TSIDP_DEBUG_TSNET=1",
-				"TS_AUTHKEY=k", "TS_CONTROL_URL=https://control.example",
+				"TS_AUTHKEY=k", "TS_CONTROL_URL=https://control.example", "TSIDP_LISTEN=tcp", "TS_AUDIENCE=a",
 			},
 			change: func(c *config) {
 				c.ignored = []string{
-					"TS_HOSTNAME", "TSIDP_PORT", "TS_AUTHKEY_FILE", "TSIDP_ADVERTISE_TAGS",
+					"TS_HOSTNAME", "TSIDP_PORT", "TSIDP_LISTEN", "TS_CONTROL_URL", "TS_AUTHKEY_FILE", "TSIDP_ADVERTISE_TAGS",
 					"TSIDP_USE_LOCAL_TAILSCALED", "TSIDP_USE_FUNNEL", "TSIDP_DEBUG_TSNET",
-					"TS_AUTHKEY", "TS_CONTROL_URL",
+					"TS_AUTHKEY",
 				}
 			},
 		},
@@ -189,7 +212,7 @@ func TestParseConfig(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{}, address{})); diff != "" {
 				t.Errorf("config (-want +got):\n%s", diff)
 			}
 		})
@@ -242,10 +265,28 @@ func TestParseConfigErrors(t *testing.T) {
 		{args: "serve", want: []string{"unexpected argument", `"serve"`}},
 		{args: "-funnel false", want: []string{"unexpected argument", `"false"`}},
 
+		{args: "-funnel -port 444", want: []string{"-funnel", "-port 444", "443, 8443 and 10000"}},
+		{env: []string{"TSIDP_USE_FUNNEL=1", "TSIDP_PORT=80"}, want: []string{"TSIDP_USE_FUNNEL and TSIDP_PORT 80"}},
+		{args: "-tls-cert /c", want: []string{"-tls-cert is set without -tls-key"}},
+		{args: "-tls-key /k", want: []string{"-tls-key is set without -tls-cert"}},
+		{args: "-tls-cert /c", env: []string{"TSIDP_TLS_KEY=/k"}, want: []string{"-tls-cert is set without -issuer"}},
+		{env: []string{"TSIDP_TLS_CERT=/c"}, want: []string{"TSIDP_TLS_CERT is set without -tls-key"}},
+		{args: "-listen /run/tsidp.sock", want: []string{"-listen", "unix:PATH or tcp:HOST:PORT"}},
+		{args: "-listen unix:", want: []string{"-listen", "unix:PATH"}},
+		{args: "-listen unix:/" + strings.Repeat("x", 100), want: []string{"-listen", "101 bytes"}},
+		{args: "-listen tcp:8080", want: []string{"-listen", "want a port"}},
+		{args: "-listen tcp:127.0.0.1:http", want: []string{"-listen", "want a port"}},
+		{args: "-listen tcp::0", want: []string{"-listen", "want a port"}},
+		{env: []string{"TSIDP_LISTEN=udp::53"}, want: []string{"TSIDP_LISTEN", `"udp::53"`}},
+		{args: "-control-url headscale.example", want: []string{"-control-url", "https://headscale.example.com"}},
+		{args: "-control-url https://u:p@headscale.example", want: []string{"-control-url"}},
+		{env: []string{"TS_CONTROL_URL=ftp://x"}, want: []string{"TS_CONTROL_URL", "ftp://x"}},
+		{args: "-dev -listen tcp::8080", want: []string{"-dev", "-listen"}},
+		{args: "-dev -tls-cert /c", want: []string{"-dev", "-tls-cert"}},
+		{args: "-dev -tls-key /k", want: []string{"-dev", "-tls-key"}},
+		{args: "-dev -control-url https://x", want: []string{"-dev", "-control-url"}},
 		{args: "-use-local-tailscaled", want: []string{"-use-local-tailscaled is not built yet", "later release", "tsnet mode"}},
-		{args: "-funnel", want: []string{"-funnel is not built yet", "later release"}},
 		{env: []string{"TSIDP_USE_LOCAL_TAILSCALED=1"}, want: []string{"TSIDP_USE_LOCAL_TAILSCALED is not built yet"}},
-		{env: []string{"TSIDP_USE_FUNNEL=1"}, want: []string{"TSIDP_USE_FUNNEL is not built yet"}},
 
 		{args: "-authkey-file /k", env: []string{"TS_AUTHKEY=secret"}, want: []string{"-authkey-file", "TS_AUTHKEY"}},
 		{args: "-authkey-file /k", env: []string{"TS_AUTH_KEY=secret"}, want: []string{"-authkey-file", "TS_AUTH_KEY"}},
@@ -330,8 +371,11 @@ func FuzzParseConfig(f *testing.F) {
 		if c.port < 1 || c.port > 65535 || c.localPort < -1 || c.localPort > 65535 || c.hostname == "" {
 			t.Errorf("accepted %+v", c)
 		}
-		if c.funnel || c.sts || c.useLocalTailscaled {
+		if c.sts || c.useLocalTailscaled {
 			t.Errorf("accepted what is not built: %+v", c)
+		}
+		if c.dev && (c.funnel || c.listen != (address{}) || c.tlsCert != "" || c.controlURL != "") {
+			t.Errorf("development mode that others reach: %+v", c)
 		}
 		if c.dev && (c.port != 443 || c.hostname != "idp" || c.authKeyFile != "" || len(c.advertiseTags) > 0) {
 			t.Errorf("development mode with options of a tailnet: %+v", c)

@@ -18,16 +18,18 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/tailscale/tsidp"
-	"tailscale.com/client/local"
 	"tailscale.com/hostinfo"
 	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/tsnet"
 )
 
-// runTsnet serves the tailnet from a node of its own until ctx ends. The
-// control server is that of TS_CONTROL_URL, which tsnet reads by itself.
+// dnsPage is where a tailnet's names and certificates are switched on.
+const dnsPage = "the DNS page of the admin console (https://login.tailscale.com/admin/dns)"
+
+// runTsnet serves the tailnet from a node of its own until ctx ends.
 func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) error {
 	st, err := openState(ctx, c, log) // first: nobody else may be at work on it
 	if err != nil {
@@ -35,12 +37,12 @@ func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer)
 	}
 	defer st.close(log)
 	c.dir = st.dir
-	node, err := newNode(c, log)
+	if len(c.unread) > 0 {
+		log.Warn("ignored: this program is built without workload identity federation", "variables", strings.Join(c.unread, ", "))
+	}
+	node, err := startNode(c, log)
 	if err != nil {
 		return err
-	}
-	if err := node.Start(); err != nil {
-		return fmt.Errorf("starting tailnet node: %w", err)
 	}
 	defer node.Close()
 	status, err := node.Up(ctx)
@@ -64,6 +66,7 @@ func newNode(c config, log *slog.Logger) (*tsnet.Server, error) {
 	node := &tsnet.Server{
 		Dir:           c.dir,
 		Hostname:      c.hostname,
+		ControlURL:    c.controlURL,
 		AuthKey:       key,
 		AdvertiseTags: c.advertiseTags,
 		UserLogf: func(format string, args ...any) {
@@ -105,13 +108,9 @@ func readAuthKey(path string, log *slog.Logger) (string, error) {
 
 // serveTsnet builds the provider of a node that is up and serves it.
 func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdout io.Writer, node *tsnet.Server, status *ipnstate.Status) error {
-	name, err := tsnetIssuer(status, c.port)
+	issuer, own, err := chooseIssuer(c, status, log)
 	if err != nil {
 		return err
-	}
-	issuer := cmp.Or(c.issuer, name)
-	if issuer != name {
-		log.Warn("the issuer is not the node's own name: clients find the provider only if that name leads to this server with a certificate for it", "issuer", issuer, "own", name)
 	}
 	if err := st.checkIssuer(ctx, issuer, false); err != nil {
 		return err
@@ -120,9 +119,15 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 	if err != nil {
 		return fmt.Errorf("asking tailnet node: %w", err)
 	}
+	certs, err := newCertificates(c, issuer, tailnet, log)
+	if err != nil {
+		return err
+	}
+	watch := &nameWatch{issuer: issuer, name: nodeName(status), status: tailnet.StatusWithoutPeers, log: log}
 	cfg := st.providerConfig(c, log)
 	cfg.Issuer, cfg.Tailnet = issuer, tailnet
 	cfg.ClientFetch = c.clientFetch(node.Dial)
+	cfg.Condition = func() string { return cmp.Or(certs.condition(), watch.condition()) }
 	p, err := tsidp.New(cfg)
 	if err != nil {
 		return fmt.Errorf("configuring provider: %w", err)
@@ -131,10 +136,21 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 	if err != nil {
 		return err
 	}
-	endpoints, err := tsnetEndpoints(c, log, node, tailnet, p, issuer)
+	endpoints, err := tsnetEndpoints(c, log, node, status, certs, p, issuer)
 	if err != nil {
 		closeListeners([]endpoint{admin})
 		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer stop()
+	if certs.own == nil {
+		certs.waiting.Store(true)
+		background.Go(func() { certs.await(ctx, log, nodeName(status), fetchCertificate(tailnet)) })
+	}
+	if own {
+		background.Go(func() { watch.run(ctx) })
 	}
 	return serve(ctx, log, p, append(endpoints, admin), func(ctx context.Context) error {
 		if err := keepDeclared(ctx, c.clientsFile, p, log); err != nil {
@@ -145,9 +161,18 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 	})
 }
 
+// nodeName returns the full name of a node, without trailing dot; empty if it
+// has none.
+func nodeName(status *ipnstate.Status) string {
+	if status.Self == nil {
+		return ""
+	}
+	return strings.TrimSuffix(status.Self.DNSName, ".")
+}
+
 // tsnetIssuer returns the issuer of a node with that status.
 func tsnetIssuer(status *ipnstate.Status, port int) (string, error) {
-	const where = "the DNS page of the admin console (https://login.tailscale.com/admin/dns)"
+	const where = dnsPage + "; or bring a name and a certificate of your own with -issuer, -tls-cert and -tls-key"
 	switch {
 	case status.Self == nil || status.CurrentTailnet == nil:
 		return "", errors.New("the tailnet node does not know its own name")
@@ -156,7 +181,7 @@ func tsnetIssuer(status *ipnstate.Status, port int) (string, error) {
 	case len(status.CertDomains) == 0:
 		return "", errors.New("HTTPS certificates are off in this tailnet, so the provider cannot serve TLS: switch them on at " + where)
 	}
-	host := strings.TrimSuffix(status.Self.DNSName, ".")
+	host := nodeName(status)
 	if host == "" {
 		return "", errors.New("the tailnet node does not know its own name")
 	}
@@ -167,7 +192,7 @@ func tsnetIssuer(status *ipnstate.Status, port int) (string, error) {
 }
 
 // tsnetEndpoints opens all listeners: what each exposes is read here.
-func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, tailnet *local.Client, p *tsidp.Provider, issuer string) (_ []endpoint, err error) {
+func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, status *ipnstate.Status, certs *certificates, p *tsidp.Provider, issuer string) (_ []endpoint, err error) {
 	var endpoints []endpoint
 	defer func() {
 		if err != nil {
@@ -178,11 +203,16 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, tailnet *loc
 	if err != nil {
 		return nil, fmt.Errorf("listening on the tailnet: %w", err)
 	}
-	ln = tls.NewListener(ln, &tls.Config{
-		GetCertificate: tailnet.GetCertificate,
-		NextProtos:     []string{"h2", "http/1.1"}, // ListenTLS of tsnet offers HTTP/1.1 only
-	})
-	endpoints = append(endpoints, endpoint{ln, p.Handler(), p.ConnContext})
+	endpoints = append(endpoints, endpoint{tls.NewListener(ln, certs.config()), p.Handler(), p.ConnContext})
+	if c.funnel {
+		ln, err := listenFunnel(node, status, c.port, certs.config())
+		if err != nil {
+			return nil, err
+		}
+		// ConnContext, so that the provider sees that nobody is known.
+		endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), p.ConnContext})
+		log.Info("serving public endpoints to the internet through Funnel", "name", nodeName(status), "port", c.port)
+	}
 	if c.port == 443 {
 		ln, err := node.Listen("tcp", ":80")
 		if err != nil {
@@ -201,6 +231,13 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, tailnet *loc
 			log.Info("serving public endpoints by plain HTTP", "address", ln.Addr().String())
 		}
 	}
+	if c.listen != (address{}) {
+		ln, err := listenPublic(c.listen, log)
+		if err != nil {
+			return nil, err
+		}
+		endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), nil})
+	}
 	return endpoints, nil
 }
 
@@ -217,6 +254,15 @@ func origin(issuer string) string {
 		return issuer // never: the provider has accepted it
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// hostOf returns the host of an issuer, without port.
+func hostOf(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return "" // never: the provider has accepted it
+	}
+	return u.Hostname()
 }
 
 // redirectTo leads browsers from plain HTTP to the same place at issuer, which

@@ -162,6 +162,21 @@ func issuerURL(dst *string) func(string) error {
 	}
 }
 
+// controlURL takes the URL of a control server.
+func controlURL(dst *string) func(string) error {
+	return func(s string) error {
+		*dst = s
+		if s == "" {
+			return nil
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return errors.New("want the URL of a control server, such as https://headscale.example.com")
+		}
+		return nil
+	}
+}
+
 // acceptable asks the provider about c before anything has started.
 func acceptable(c tsidp.Config) error {
 	c.Tailnet, c.Store = nobody{}, memory.New()

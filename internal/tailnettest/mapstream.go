@@ -26,9 +26,11 @@ const keepAlive = 50 * time.Second
 
 // A stream is the connection over which one node gets its netmaps.
 type stream struct {
-	node  key.NodePublic
-	host  string
-	acked uint64 // the generation the node is known to act by; guarded by Tailnet.mu
+	node key.NodePublic
+	host string
+	// opened is the generation that began with this stream.
+	opened uint64
+	acked  uint64 // the generation the node is known to act by; guarded by Tailnet.mu
 }
 
 // serveMap answers one map request. It is a [testcontrol.AltMapStreamFunc].
@@ -268,6 +270,7 @@ func (tn *Tailnet) openStream(req *tailcfg.MapRequest) *stream {
 	}
 	tn.streams[st.node] = st
 	tn.bumpLocked()
+	st.opened = tn.generation
 	return st
 }
 

@@ -50,7 +50,7 @@ func (tn *Tailnet) membersLocked() []member {
 	newest := map[string]*tailcfg.Node{}
 	for _, n := range nodes {
 		host := n.Hostinfo.Hostname()
-		if old := newest[host]; !tn.departed[n.Key] && (old == nil || old.ID < n.ID) {
+		if old := newest[host]; !tn.departed[n.Key] && (old == nil || old.ID < n.ID || old.ID == n.ID && tn.openedLocked(old) < tn.openedLocked(n)) {
 			newest[host] = n
 		}
 	}
@@ -64,6 +64,15 @@ func (tn *Tailnet) membersLocked() []member {
 	}
 	slices.SortFunc(members, func(a, b member) int { return cmp.Compare(a.node.ID, b.node.ID) })
 	return members
+}
+
+// openedLocked tells when a node has connected. One that logs in again has a
+// new key for the same ID, and the old key is no longer heard of.
+func (tn *Tailnet) openedLocked(n *tailcfg.Node) uint64 {
+	if st := tn.streams[n.Key]; st != nil {
+		return st.opened
+	}
+	return 0
 }
 
 // describe writes what the identity says into the node.
