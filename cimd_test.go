@@ -225,15 +225,19 @@ func TestC39Documents(t *testing.T) {
 		status int
 		says   string
 	}{
-		"redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/client.json/", http.StatusMovedPermanently) }, 400, ""},
-		"to metadata": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound) }, 400, ""},
-		"page":        {contentType("text/html", cimd()), 400, ""},
-		"text":        {contentType("text/plain", cimd()), 400, ""},
-		"no type":     {contentType("", cimd()), 400, ""},
-		"large":       {contentType("application/json", cimd("x", `"`+strings.Repeat("x", 6000)+`"`)), 400, ""},
-		"404":         {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 404) }, 400, ""},
-		"201":         {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); fmt.Fprint(w, cimd()) }, 400, ""},
-		"500":         {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 500) }, 503, ""},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/client.json/", http.StatusMovedPermanently)
+		}, 400, ""},
+		"to metadata": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+		}, 400, ""},
+		"page":    {contentType("text/html", cimd()), 400, ""},
+		"text":    {contentType("text/plain", cimd()), 400, ""},
+		"no type": {contentType("", cimd()), 400, ""},
+		"large":   {contentType("application/json", cimd("x", `"`+strings.Repeat("x", 6000)+`"`)), 400, ""},
+		"404":     {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 404) }, 400, ""},
+		"201":     {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); fmt.Fprint(w, cimd()) }, 400, ""},
+		"500":     {func(w http.ResponseWriter, r *http.Request) { http.Error(w, cimd(), 500) }, 503, ""},
 		"cut off": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Length", "1000")
@@ -412,4 +416,31 @@ func FuzzClientDocument(f *testing.F) {
 			t.Errorf("accepted %+v", c)
 		}
 	})
+}
+
+// TestSetClientDocuments: the lists change at once, and a wrong one changes
+// nothing.
+func TestSetClientDocuments(t *testing.T) {
+	const id = "https://agent.example/client.json"
+	doc := []byte(`{"client_id":"` + id + `","client_name":"Agent","redirect_uris":["https://agent.example/cb"]}`)
+	f := newFixture(t, func(c *Config) { c.ClientDocuments = &ClientDocuments{Allow: []string{}} })
+	known := func() bool { _, err := f.p.clientByID(t.Context(), id); return err == nil }
+	if known() {
+		t.Fatal("known from the start")
+	}
+	if err := f.p.SetClientDocuments(&ClientDocuments{Pinned: map[string][]byte{id: doc}}); err != nil || !known() {
+		t.Errorf("pinned: error %v, known %t", err, known())
+	}
+	if err := f.p.SetClientDocuments(&ClientDocuments{Pinned: map[string][]byte{id: []byte("{")}}); err == nil || !known() {
+		t.Errorf("malformed: error %v, known %t", err, known())
+	}
+	if err := f.p.SetClientDocuments(nil); err == nil || !known() {
+		t.Errorf("turned off: error %v, known %t", err, known())
+	}
+	if err := f.p.SetClientDocuments(&ClientDocuments{Allow: []string{}}); err != nil || known() {
+		t.Errorf("removed: error %v, known %t", err, known())
+	}
+	if err := newFixture(t).p.SetClientDocuments(&ClientDocuments{}); err == nil {
+		t.Error("turned on in a running provider")
+	}
 }

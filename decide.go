@@ -23,13 +23,14 @@ const (
 	actUserinfo          // read claims with an access token
 	actIntrospect        // be told that a token is active
 	actAdminister        // use the administration
+	actMetrics           // read the metrics
 )
 
 // A question is all that decide looks at.
 type question struct {
 	action action
 	who    identity
-	client *client // nil for actAdminister
+	client *client // nil for actAdminister and actMetrics
 	// grant is what was granted earlier; nil where nothing was.
 	grant *authorization
 	// resources asked for, in the client's spelling.
@@ -68,7 +69,13 @@ const (
 	reasonMoved       = "address_reassigned"
 	reasonAdmin       = "not_an_administrator"
 	reasonDisabled    = "client_disabled"
+	reasonMetrics     = "metrics_not_granted"
 )
+
+// refusalReasons are all of them.
+var refusalReasons = []string{
+	reasonUnknownPeer, reasonTagged, reasonExternal, reasonClient, reasonResource, reasonMoved, reasonAdmin, reasonDisabled, reasonMetrics,
+}
 
 func (r *refusal) err() *protocolError {
 	e := fail(r.code, "%s", r.message)
@@ -116,8 +123,11 @@ func decide(q question) (decision, *refusal) {
 			return decision{}, r
 		}
 	}
-	if q.action == actAdminister {
+	switch q.action {
+	case actAdminister:
 		return decision{}, administer(q)
+	case actMetrics:
+		return decision{}, readMetrics(q)
 	}
 	for _, check := range []func(question) *refusal{mayLogIn, mayUseClient} {
 		if r := check(q); r != nil {
@@ -150,6 +160,22 @@ func administer(q question) *refusal {
 		return r
 	}
 	return r.withGrant(&q.who, map[string]any{"allow_admin_ui": true})
+}
+
+// readMetrics: those who collect metrics are machines, which need no more
+// than that. The administration does not imply it: rules say what they mean.
+func readMetrics(q question) *refusal {
+	if q.who.rules.allowsMetrics() && !q.who.external {
+		return nil
+	}
+	r := &refusal{
+		code: codeAccessDenied, reason: reasonMetrics,
+		message: fmt.Sprintf("%s may not read the metrics of this identity provider.", q.who.principal()),
+	}
+	if q.who.external { // no rule would change it
+		return r
+	}
+	return r.withGrant(&q.who, map[string]any{"allow_metrics": true})
 }
 
 // mayLogIn: tagged nodes are machines, which have no person at the browser.

@@ -57,6 +57,8 @@ const (
 	pathLogout     = "/logout"
 	pathDevice     = "/device"
 	pathHealth     = "/healthz"
+	pathReady      = "/readyz"
+	pathMetrics    = "/metrics"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
 

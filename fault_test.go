@@ -241,6 +241,8 @@ func faultRequests(f *fixture) []faultRequest {
 		}, status(201)},
 		{"remove client", []string{"Get", "Revoke"}, func() *reply { return f.do(adm, "DELETE", "/api/v1/clients/doomed", "", "") }, status(204)},
 		{"metadata", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/openid-configuration", "", "") }, status(200)},
+		// What cannot be counted is left out; a collector must not lose the rest.
+		{"metrics", nil, func() *reply { return f.do(adm, "GET", "/metrics", "", "") }, status(200)},
 		{"keys", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/jwks.json", "", "") }, status(200)},
 	}
 }

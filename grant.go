@@ -78,6 +78,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	p.metrics.tokens.inc(grantType)
 	writeJSON(w, http.StatusOK, res.Data)
 	return nil
 }
@@ -223,6 +224,7 @@ func (req *tokenRequest) narrow(a *authorization, issuer string) (scopes, resour
 func (p *Provider) decideGrant(ctx context.Context, act action, c *client, a *authorization, resources []string) (identity, decision, error) {
 	who, err := p.directory.identify(ctx, a.addr)
 	if err != nil {
+		p.countUnknown(err)
 		e := identityError(err)
 		if isAnswer(err) {
 			e = fail(codeInvalidGrant, "the device of this login is not in the tailnet now").because(err)
@@ -230,7 +232,7 @@ func (p *Provider) decideGrant(ctx context.Context, act action, c *client, a *au
 		}
 		return identity{}, decision{}, e
 	}
-	d, no := decide(question{action: act, who: who, client: c, grant: a, resources: resources, issuer: p.issuer})
+	d, no := p.decide(question{action: act, who: who, client: c, grant: a, resources: resources, issuer: p.issuer})
 	if no == nil {
 		return who, d, nil
 	}

@@ -117,6 +117,8 @@ func testRoutes(path string) map[string][]string {
 		path + "/device":               {"GET", "HEAD", "POST"},
 		path + pathDeviceAuthorization: {"POST"},
 		path + "/healthz":              {"GET", "HEAD"},
+		path + "/readyz":               {"GET", "HEAD"},
+		path + "/metrics":              {"GET", "HEAD"},
 		path + "/api/v1/clients":       {"GET", "HEAD", "POST"},
 		path + "/api/v1/clients/web":   {"DELETE", "GET", "HEAD"},
 	}
@@ -741,7 +743,7 @@ func TestBeforeRun(t *testing.T) {
 			if name == "AdminHandler" && !strings.HasPrefix(path, "/api") {
 				continue
 			}
-			if name == "PublicHandler" && (strings.HasPrefix(path, "/api") || path == pathDeviceAuthorization) {
+			if name == "PublicHandler" && (strings.HasPrefix(path, "/api") || path == pathDeviceAuthorization || path == pathMetrics) {
 				continue
 			}
 			for _, method := range methods {
@@ -750,7 +752,7 @@ func TestBeforeRun(t *testing.T) {
 					if r.status != 503 {
 						t.Errorf("%s: %s %s answers %d, want 503", name, method, path, r.status)
 					}
-					if path != "/healthz" && r.header.Get("Retry-After") == "" {
+					if path != "/healthz" && path != "/readyz" && r.header.Get("Retry-After") == "" {
 						t.Errorf("%s: %s %s does not say when to come again", name, method, path)
 					}
 					isPage := strings.HasPrefix(r.header.Get("Content-Type"), "text/html")

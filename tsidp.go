@@ -105,6 +105,10 @@ type Config struct {
 	// fetched. Nil means from public addresses only.
 	ClientFetch *ClientFetch
 
+	// Checks are further things without which the provider is not ready, for
+	// /readyz.
+	Checks []Check
+
 	// DebugRequests logs every request and response at level debug, with
 	// secrets, codes, tokens and cookies replaced.
 	DebugRequests bool
@@ -253,6 +257,9 @@ func (c *Config) validate() error {
 	}
 	if c.KeyRotation != 0 && c.KeyRotation < minKeyRotation {
 		errs = append(errs, fmt.Errorf("Config.KeyRotation is %v, want at least %v", c.KeyRotation, minKeyRotation))
+	}
+	if err := validateChecks(c.Checks); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Lifetimes != nil {
 		if err := c.Lifetimes.withDefaults().validate(); err != nil {
