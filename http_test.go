@@ -888,7 +888,7 @@ func TestNotFound(t *testing.T) {
 		"/.well-known/oauth-authorization-server/mcp", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
 		"/.well-known/oauth-protected-resource", "/.well-known/nonsense", "/.well-known/webfinger", "/.well-known/", "/.well-known",
 		"/.well-known/openid-configuration/", "/.well-known/jwks.json/x", "/jwks", "/token/", "/authorize/x", "/api", "/api/v1", "/api/v1/clients/web/secret",
-		"/register", "/end_session", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
+		"/register", "/end_session", "/keys", "/oauth/token", "/ready", "/debug/pprof/",
 	} {
 		for _, accept := range []string{"text/html", "application/json", ""} {
 			for _, method := range []string{"GET", "POST"} {

@@ -123,6 +123,7 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 	cfg := st.providerConfig(c, log)
 	cfg.Issuer, cfg.Tailnet = issuer, tailnet
 	cfg.ClientFetch = c.clientFetch(node.Dial)
+	cfg.Checks = []tsidp.Check{newCertificateCheck(status.CertDomains[0], tailnet.CertPair)} // tsnetIssuer has seen that there is one
 	p, err := tsidp.New(cfg)
 	if err != nil {
 		return fmt.Errorf("configuring provider: %w", err)
@@ -136,10 +137,11 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 		closeListeners([]endpoint{admin})
 		return err
 	}
-	return serve(ctx, log, p, append(endpoints, admin), func(context.Context) error {
+	go c.reloadOn(ctx, c.hangups, p, log)
+	return serve(ctx, log, p, append(endpoints, admin), c.notify.after(func(context.Context) error {
 		_, err := fmt.Fprintf(stdout, "issuer: %s\n", issuer)
 		return err
-	})
+	}, log))
 }
 
 // tsnetIssuer returns the issuer of a node with that status.
@@ -187,6 +189,11 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, tailnet *loc
 		}
 		endpoints = append(endpoints, endpoint{ln, redirectTo(origin(issuer)), nil})
 	}
+	metrics, err := metricsEndpoints(c, log, p, issuer)
+	if err != nil {
+		return nil, err
+	}
+	endpoints = append(endpoints, metrics...)
 	if c.localPort >= 0 {
 		lns, err := listenLoopback(c.localPort)
 		if err != nil {
