@@ -116,6 +116,7 @@ func (p *Provider) runAuthorize(w http.ResponseWriter, r *http.Request, a *autho
 	if err != nil {
 		return p.respondError(w, r, a, err)
 	}
+	p.metrics.logins.inc(loginBrowser)
 	p.log.Info("authorized", "request", requestID(r.Context()), "client", a.client.ID, "user", a.who.subject(), "node", string(a.who.node))
 	return p.respond(w, r, a, url.Values{"code": {code}})
 }
@@ -216,7 +217,7 @@ func (p *Provider) authorize(ctx context.Context, a *authorizeRequest) (*codeReq
 	if err := checkResources(resources); err != nil {
 		return nil, err
 	}
-	d, no := decide(question{action: actAuthorize, who: a.who, client: a.client, resources: resources, scopes: c.scopes, issuer: p.issuer})
+	d, no := p.decide(question{action: actAuthorize, who: a.who, client: a.client, resources: resources, scopes: c.scopes, issuer: p.issuer})
 	if no != nil {
 		return nil, no.err()
 	}

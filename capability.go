@@ -42,8 +42,9 @@ type rule struct {
 	introspects           []string
 	// scopes are those beyond ours that may be granted.
 	scopes []string
-	// adminUI opens the administration, dcr the registration of clients.
-	adminUI, dcr bool
+	// adminUI opens the administration, dcr the registration of clients,
+	// metrics the metrics.
+	adminUI, dcr, metrics bool
 }
 
 // rules are those of one peer, in the order of the policy.
@@ -113,6 +114,7 @@ func parseRule(data []byte) (rule, error) {
 		{"scopes", listInto(&r.scopes)},
 		{"allow_admin_ui", boolInto(&r.adminUI)},
 		{"allow_dcr", boolInto(&r.dcr)},
+		{"allow_metrics", boolInto(&r.metrics)},
 	} {
 		if v, ok := m[k.name]; ok && !bytes.Equal(v, []byte("null")) {
 			if err := k.parse(v); err != nil {
@@ -163,6 +165,11 @@ func (rs rules) allowsAdmin() bool {
 // allowsRegistration reports whether some rule opens dynamic registration.
 func (rs rules) allowsRegistration() bool {
 	return slices.ContainsFunc(rs, func(r rule) bool { return r.dcr })
+}
+
+// allowsMetrics reports whether some rule opens the metrics.
+func (rs rules) allowsMetrics() bool {
+	return slices.ContainsFunc(rs, func(r rule) bool { return r.metrics })
 }
 
 // allowsMachine reports whether some rule lets a tagged node have tokens.

@@ -61,9 +61,9 @@ func TestC41Rules(t *testing.T) {
 		{name: "j unknown keys", values: []string{`{"frob":{"a":[1,null]},"allow_dcr":true}`}, want: rules{{dcr: true}}},
 		{name: "l slash", values: []string{`{"users":["*"],"resources":["https://mcp.tail1234.ts.net/mcp/"]}`}, want: rules{{users: []string{"*"}, resources: []string{testResource + "/"}}}},
 
-		{name: "null members", values: []string{`{"users":null,"resources": null ,"clients":null,"groups":null,"allow_admin_ui":null,"allow_dcr":null}`}, want: rules{{}}},
-		{name: "all keys", values: []string{` {"users":["a"],"resources":["b"],"clients":["c"],"groups":["d","d"],"allow_admin_ui":true,"allow_dcr":true} `},
-			want: rules{{users: []string{"a"}, resources: []string{"b"}, clients: []string{"c"}, groups: []string{"d", "d"}, adminUI: true, dcr: true}}},
+		{name: "null members", values: []string{`{"users":null,"resources": null ,"clients":null,"groups":null,"allow_admin_ui":null,"allow_dcr":null,"allow_metrics":null}`}, want: rules{{}}},
+		{name: "all keys", values: []string{` {"users":["a"],"resources":["b"],"clients":["c"],"groups":["d","d"],"allow_admin_ui":true,"allow_dcr":true,"allow_metrics":true} `},
+			want: rules{{users: []string{"a"}, resources: []string{"b"}, clients: []string{"c"}, groups: []string{"d", "d"}, adminUI: true, dcr: true, metrics: true}}},
 		{name: "text for every list", values: []string{`{"users":"a","resources":"b","clients":"c","groups":"d"}`},
 			want: rules{{users: []string{"a"}, resources: []string{"b"}, clients: []string{"c"}, groups: []string{"d"}}}},
 		{name: "empty lists", values: []string{`{"users":[],"resources":[],"clients":[],"groups":[]}`}, want: rules{{}}},
@@ -97,7 +97,7 @@ func TestC41Rules(t *testing.T) {
 // fault names the key.
 func TestRuleKeyTypes(t *testing.T) {
 	kinds := map[string]string{
-		"users": "list", "resources": "list", "clients": "list", "groups": "list", "allow_admin_ui": "bool", "allow_dcr": "bool",
+		"users": "list", "resources": "list", "clients": "list", "groups": "list", "allow_admin_ui": "bool", "allow_dcr": "bool", "allow_metrics": "bool",
 	}
 	values := map[string]string{ // JSON → the kind that takes it
 		`"x"`: "list", `["x"]`: "list", `[]`: "list", `true`: "bool", `false`: "bool",
@@ -337,6 +337,7 @@ func policyQuestions() []policyQuestion {
 	qs := []policyQuestion{
 		{"administration", rules.allowsAdmin},
 		{"registration", rules.allowsRegistration},
+		{"metrics", rules.allowsMetrics},
 	}
 	for _, login := range []string{"ada@example.com", "bob@example.com"} {
 		for _, r := range []string{testResource, "https://a.example/x/y", "urn:a"} {
@@ -358,7 +359,7 @@ func randomRule(rnd *rand.Rand) string {
 	pick := func(of ...string) string { return of[rnd.IntN(len(of))] }
 	m := map[string]string{}
 	for range rnd.IntN(4) {
-		switch key := pick("users", "resources", "clients", "groups", "allow_admin_ui", "allow_dcr", "Users", "x"); key {
+		switch key := pick("users", "resources", "clients", "groups", "allow_admin_ui", "allow_dcr", "allow_metrics", "Users", "x"); key {
 		case "users":
 			m[key] = pick(`"*"`, `["ada@example.com"]`, `["bob@example.com","*"]`, `[]`, `null`, `[1]`)
 		case "resources":
@@ -367,7 +368,7 @@ func randomRule(rnd *rand.Rand) string {
 			m[key] = pick(`"*"`, `["one"]`, `["App *"]`, `["t*"]`, `true`)
 		case "groups":
 			m[key] = pick(`"ops"`, `["ops","dev"]`, `[]`)
-		case "allow_admin_ui", "allow_dcr":
+		case "allow_admin_ui", "allow_dcr", "allow_metrics":
 			m[key] = pick(`true`, `false`, `"true"`, `null`)
 		default:
 			m[key] = pick(`1`, `{"a":[]}`)
@@ -449,7 +450,7 @@ func FuzzParseRules(f *testing.F) {
 			t.Fatalf("parsed, though %v", err)
 		}
 		r := rs[1]
-		if r.adminUI && m["allow_admin_ui"] != true || r.dcr && m["allow_dcr"] != true {
+		if r.adminUI && m["allow_admin_ui"] != true || r.dcr && m["allow_dcr"] != true || r.metrics && m["allow_metrics"] != true {
 			t.Errorf("%+v grants what is not written", r)
 		}
 		for key, list := range map[string][]string{"users": r.users, "resources": r.resources, "clients": r.clients, "groups": r.groups} {

@@ -122,6 +122,27 @@ func (d *ClientDocuments) parsePinned() (map[string]*client, error) {
 	return pinned, nil
 }
 
+// A documentPolicy is what is in force of ClientDocuments.
+type documentPolicy struct {
+	*ClientDocuments                    // nil: no such clients
+	pinned           map[string]*client // by id
+}
+
+// SetClientDocuments replaces the lists of [Config.ClientDocuments] while the
+// provider runs. To turn such clients on or off takes a new provider: the
+// metadata say so. After an error everything is as before.
+func (p *Provider) SetClientDocuments(d *ClientDocuments) error {
+	if (d == nil) != (p.cfg.ClientDocuments == nil) {
+		return errors.New("tsidp: client metadata documents cannot be turned on or off in a running provider")
+	}
+	pinned, err := d.parsePinned()
+	if err != nil {
+		return fmt.Errorf("tsidp: %w", err)
+	}
+	p.documents.Store(&documentPolicy{d, pinned})
+	return nil
+}
+
 // kindDocument is the kind of records that hold the documents of clients with
 // consent: so that all instances see the same, and a restart, or an hour in
 // which the client's host is down, logs nobody out.
@@ -138,16 +159,17 @@ type documentRecord struct {
 
 // documentClient returns the client whose metadata is at id.
 func (p *Provider) documentClient(ctx context.Context, id string) (*client, error) {
-	if c, ok := p.pinned[id]; ok {
+	policy := p.documents.Load()
+	if c, ok := policy.pinned[id]; ok {
 		return c, nil
 	}
-	if p.cfg.ClientDocuments == nil {
+	if policy.ClientDocuments == nil {
 		return nil, store.ErrNotFound
 	}
 	if err := checkDocumentID(id); err != nil {
 		return nil, fail(codeInvalidClient, "%s", asProtocolError(err).description)
 	}
-	if !p.cfg.ClientDocuments.allows(id) {
+	if !policy.allows(id) {
 		return nil, fail(codeInvalidClient, "clients from %s are not allowed here; an administrator can add the address to the list of client metadata documents", id)
 	}
 	kept, version, err := p.keptDocument(ctx, id)
@@ -221,7 +243,7 @@ func (p *Provider) keepDocument(ctx context.Context, id string, version int64, d
 // keepConsentedDocument keeps the document of a client to which somebody has
 // just agreed.
 func (p *Provider) keepConsentedDocument(ctx context.Context, c *client) {
-	if _, pinned := p.pinned[c.ID]; pinned || c.Origin != originDocument {
+	if _, pinned := p.documents.Load().pinned[c.ID]; pinned || c.Origin != originDocument {
 		return
 	}
 	kept, _, err := p.keptDocument(ctx, c.ID)

@@ -429,3 +429,30 @@ func FuzzClientDocument(f *testing.F) {
 		}
 	})
 }
+
+// TestSetClientDocuments: the lists change at once, and a wrong one changes
+// nothing.
+func TestSetClientDocuments(t *testing.T) {
+	const id = "https://agent.example/client.json"
+	doc := []byte(`{"client_id":"` + id + `","client_name":"Agent","redirect_uris":["https://agent.example/cb"]}`)
+	f := newFixture(t, func(c *Config) { c.ClientDocuments = &ClientDocuments{Allow: []string{}} })
+	known := func() bool { _, err := f.p.clientByID(t.Context(), id); return err == nil }
+	if known() {
+		t.Fatal("known from the start")
+	}
+	if err := f.p.SetClientDocuments(&ClientDocuments{Pinned: map[string][]byte{id: doc}}); err != nil || !known() {
+		t.Errorf("pinned: error %v, known %t", err, known())
+	}
+	if err := f.p.SetClientDocuments(&ClientDocuments{Pinned: map[string][]byte{id: []byte("{")}}); err == nil || !known() {
+		t.Errorf("malformed: error %v, known %t", err, known())
+	}
+	if err := f.p.SetClientDocuments(nil); err == nil || !known() {
+		t.Errorf("turned off: error %v, known %t", err, known())
+	}
+	if err := f.p.SetClientDocuments(&ClientDocuments{Allow: []string{}}); err != nil || known() {
+		t.Errorf("removed: error %v, known %t", err, known())
+	}
+	if err := newFixture(t).p.SetClientDocuments(&ClientDocuments{}); err == nil {
+		t.Error("turned on in a running provider")
+	}
+}

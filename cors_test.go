@@ -21,7 +21,7 @@ func TestC36Preflight(t *testing.T) {
 	for path, method := range map[string]string{
 		"/.well-known/openid-configuration": "GET", "/.well-known/oauth-authorization-server": "GET", "/.well-known/jwks.json": "GET",
 		"/token": "POST", "/userinfo": "GET", "/revoke": "POST",
-		"/introspect": "POST", "/authorize": "GET", "/register": "POST", "/register/web": "PUT", "/device": "POST", "/device_authorization": "POST", "/api/v1/clients": "POST", "/api/v1/keys": "GET", "/healthz": "GET", "/": "GET",
+		"/introspect": "POST", "/authorize": "GET", "/register": "POST", "/register/web": "PUT", "/device": "POST", "/device_authorization": "POST", "/api/v1/clients": "POST", "/api/v1/keys": "GET", "/healthz": "GET", "/readyz": "GET", "/metrics": "GET", "/": "GET",
 	} {
 		for _, origin := range []string{"http://localhost:6274", "https://spa.example", "null"} {
 			r := f.do(adm, "OPTIONS", path, "", "", "Origin", origin, "Access-Control-Request-Method", method,

@@ -73,7 +73,7 @@ func (p *Provider) serveRegister(w http.ResponseWriter, r *http.Request) error {
 		return identityError(err)
 	}
 	page := p.foreignPage(r)
-	if _, no := decide(question{action: actRegister, who: who}); no != nil {
+	if _, no := p.decide(question{action: actRegister, who: who}); no != nil {
 		return refuseRegistration(no, page)
 	}
 	reg, err := readRegistration(r)

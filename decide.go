@@ -26,13 +26,14 @@ const (
 	actMachine           // obtain a token for a machine
 	actAdminister        // use the administration
 	actRegister          // register a client
+	actMetrics           // read the metrics
 )
 
 // A question is all that decide looks at.
 type question struct {
 	action action
 	who    identity
-	client *client // nil for actAdminister and actRegister
+	client *client // nil for actAdminister, actRegister and actMetrics
 	// grant is what was granted earlier; nil where nothing was.
 	grant *authorization
 	// resources asked for, in the client's spelling.
@@ -92,7 +93,13 @@ const (
 	reasonDisabled    = "client_disabled"
 	reasonMachine     = "machine_not_granted"
 	reasonExchange    = "exchange_not_granted"
+	reasonMetrics     = "metrics_not_granted"
 )
+
+// refusalReasons are all of them.
+var refusalReasons = []string{
+	reasonUnknownPeer, reasonTagged, reasonExternal, reasonClient, reasonResource, reasonMoved, reasonAdmin, reasonDisabled, reasonMetrics, reasonRegister, reasonMachine, reasonExchange,
+}
 
 func (r *refusal) err() *protocolError {
 	e := fail(r.code, "%s", r.message)
@@ -145,6 +152,8 @@ func decide(q question) (decision, *refusal) {
 		return decision{}, administer(q)
 	case actRegister:
 		return decision{}, mayRegister(q)
+	case actMetrics:
+		return decision{}, readMetrics(q)
 	}
 	for _, check := range []func(question) *refusal{mayLogIn, mayUseClient, mayExchange} {
 		if r := check(q); r != nil {
@@ -204,6 +213,22 @@ func mayRegister(q question) *refusal {
 		message: fmt.Sprintf("No rule allows %s to register applications.", q.who.principal()),
 	}
 	return r.withGrant(&q.who, map[string]any{"allow_dcr": true})
+}
+
+// readMetrics: those who collect metrics are machines, which need no more
+// than that. The administration does not imply it: rules say what they mean.
+func readMetrics(q question) *refusal {
+	if q.who.rules.allowsMetrics() && !q.who.external {
+		return nil
+	}
+	r := &refusal{
+		code: codeAccessDenied, reason: reasonMetrics,
+		message: fmt.Sprintf("%s may not read the metrics of this identity provider.", q.who.principal()),
+	}
+	if q.who.external { // no rule would change it
+		return r
+	}
+	return r.withGrant(&q.who, map[string]any{"allow_metrics": true})
 }
 
 // mayLogIn: tagged nodes are machines, which have no person at the browser.

@@ -376,6 +376,42 @@ func TestDecideAdminister(t *testing.T) {
 	}
 }
 
+// TestDecideMetrics: whoever collects metrics needs allow_metrics, and neither
+// more nor anything else.
+func TestDecideMetrics(t *testing.T) {
+	const rule = `{"allow_metrics":true}`
+	for _, tt := range []struct {
+		name    string
+		who     identity
+		allowed bool
+		helps   bool // whether a rule would change a refusal
+	}{
+		{"person with the rule", somebody(t, rule), true, false},
+		{"machine with the rule", machine(t, `{"allow_metrics":false}`, rule), true, false},
+		{"machine", machine(t), false, true},
+		{"administrator", somebody(t, `{"allow_admin_ui":true,"allow_dcr":true,"users":["*"],"resources":["*"],"clients":["*"]}`), false, true},
+		{"stranger with the rule", stranger(t, rule), false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q := question{action: actMetrics, who: tt.who}
+			_, no := decide(q)
+			if (no == nil) != tt.allowed {
+				t.Fatalf("refusal %+v, want allowed: %t", no, tt.allowed)
+			}
+			if no == nil {
+				return
+			}
+			if no.reason != reasonMetrics || no.code != codeAccessDenied || no.kill || (no.missing != nil) != tt.helps {
+				t.Errorf("refusal %+v, want a rule that helps: %t", no, tt.helps)
+			}
+			checkMissing(t, q, no)
+		})
+	}
+	if _, no := decide(question{action: actAdminister, who: somebody(t, rule)}); no == nil {
+		t.Error("who may read the metrics may administer")
+	}
+}
+
 // TestRefusalOfUnmarshalable: grantJSON has no error to return.
 func TestRefusalOfUnmarshalable(t *testing.T) {
 	r := &refusal{missing: map[string]any{"clients": func() {}}}

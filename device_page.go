@@ -163,7 +163,7 @@ func (p *Provider) deviceClient(ctx context.Context, d *deviceRequest) (*client,
 
 // mayApprove asks whether who may approve, for which resources and scopes.
 func (p *Provider) mayApprove(d *deviceRequest, c *client, who *identity) (decision, error) {
-	dec, no := decide(question{action: actAuthorize, who: *who, client: c, resources: d.resources, scopes: d.scopes, issuer: p.issuer})
+	dec, no := p.decide(question{action: actAuthorize, who: *who, client: c, resources: d.resources, scopes: d.scopes, issuer: p.issuer})
 	switch {
 	case no != nil:
 		return decision{}, no.err()
@@ -192,7 +192,9 @@ func (p *Provider) serveDeviceDecision(w http.ResponseWriter, r *http.Request) e
 	}
 	switch f.get("decision") {
 	case "approve":
-		err = p.approveDevice(r.Context(), proof.ID, &who)
+		if err = p.approveDevice(r.Context(), proof.ID, &who); err == nil {
+			p.metrics.logins.inc(loginDevice)
+		}
 	case "deny":
 		err = p.storage.decideDevice(r.Context(), proof.ID, &who, func(d *deviceRequest) error {
 			d.state = deviceDenied

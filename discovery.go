@@ -63,6 +63,8 @@ const (
 	pathDevice     = "/device"
 	pathHealth     = "/healthz"
 	pathAPI        = "/api/v1/"
+	pathReady      = "/readyz"
+	pathMetrics    = "/metrics"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
 

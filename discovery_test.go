@@ -226,6 +226,7 @@ func TestDiscoveryWithPath(t *testing.T) {
 		"/idp/.well-known/jwks.json":                       200,
 		"/.well-known/jwks.json":                           404,
 		"/idp/healthz":                                     200,
+		"/idp/readyz":                                      200,
 	} {
 		for name, h := range map[string]http.Handler{"Handler": p.Handler(), "PublicHandler": p.PublicHandler()} {
 			w := httptest.NewRecorder()

@@ -262,6 +262,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // logError notes a failed request: faults of ours as errors, the rest for
 // those who look for it.
 func (p *Provider) logError(r *http.Request, e *protocolError) {
+	p.metrics.errors.inc(string(e.code))
 	log := p.log.Info
 	if e.status() >= 500 {
 		log = p.log.Error

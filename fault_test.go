@@ -267,6 +267,8 @@ func faultRequests(f *fixture) []faultRequest {
 		{"change registration", []string{"Get", "Put"}, func() *reply { return f.manage("PUT", changed, "client_id", changed.ID, "client_name", "other") }, status(200)},
 		{"end registration", []string{"Get", "Revoke"}, func() *reply { return f.manage("DELETE", ended) }, status(204)},
 		{"metadata", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/openid-configuration", "", "") }, status(200)},
+		// What cannot be counted is left out; a collector must not lose the rest.
+		{"metrics", nil, func() *reply { return f.do(adm, "GET", "/metrics", "", "") }, status(200)},
 		{"keys", nil, func() *reply { return f.do(netip.Addr{}, "GET", "/.well-known/jwks.json", "", "") }, status(200)},
 	}
 }

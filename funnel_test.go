@@ -370,7 +370,7 @@ func TestPublicRoutes(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration",
-		"/healthz", "/introspect", "/revoke", "/token", "/userinfo",
+		"/healthz", "/introspect", "/readyz", "/revoke", "/token", "/userinfo",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("public routes (-want +got):\n%s", diff)

@@ -78,6 +78,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	p.metrics.tokens.inc(grantType)
 	writeJSON(w, http.StatusOK, res.Data)
 	return nil
 }
@@ -251,6 +252,7 @@ func (p *Provider) decideGrant(ctx context.Context, q question) (identity, decis
 		who, err = identity{}, nil // it asked from outside of the tailnet, and has no rules
 	}
 	if err != nil {
+		p.countUnknown(err)
 		e := identityError(err)
 		if isAnswer(err) {
 			e = fail(refusalCode(q.action), "the device of this login is not in the tailnet now").because(err)
@@ -259,7 +261,7 @@ func (p *Provider) decideGrant(ctx context.Context, q question) (identity, decis
 		return identity{}, decision{}, e
 	}
 	q.who, q.issuer = who, p.issuer
-	d, no := decide(q)
+	d, no := p.decide(q)
 	if no == nil {
 		return who, d, nil
 	}

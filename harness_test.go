@@ -70,7 +70,7 @@ func newFakeTailnet() *fakeTailnet {
 	f.peers[ada] = userPeer(1001, "ada@example.com", "Ada Ó Briain", "lap", ada)
 	f.peers[gus] = userPeer(1002, "gus@github", "", "gusbook", gus)
 	f.peers[adm] = userPeer(1003, "root@example.com", "Root", "desk", adm,
-		`{"users":["*"],"resources":["*"],"allow_admin_ui":true,"allow_dcr":true}`)
+		`{"users":["*"],"resources":["*"],"allow_admin_ui":true,"allow_dcr":true,"allow_metrics":true}`)
 	tagged := userPeer(999, "tagged-devices", "Tagged Devices", "ci1", ci)
 	tagged.Node.Tags = []string{"tag:ci"}
 	f.peers[ci] = tagged

@@ -119,6 +119,8 @@ func testRoutes(path string) map[string][]string {
 		path + "/register":             {"POST"},
 		path + "/register/web":         {"DELETE", "GET", "HEAD", "PUT"},
 		path + "/healthz":              {"GET", "HEAD"},
+		path + "/readyz":               {"GET", "HEAD"},
+		path + "/metrics":              {"GET", "HEAD"},
 		path + "/api/v1/clients":       {"GET", "HEAD", "POST"},
 		path + "/api/v1/clients/web":   {"DELETE", "GET", "HEAD", "PUT"},
 
@@ -756,7 +758,7 @@ func TestBeforeRun(t *testing.T) {
 			if name == "AdminHandler" && !strings.HasPrefix(path, "/api") {
 				continue
 			}
-			if name == "PublicHandler" && (strings.HasPrefix(path, "/api") || path == pathDeviceAuthorization || strings.HasPrefix(path, "/register")) {
+			if name == "PublicHandler" && (strings.HasPrefix(path, "/api") || path == pathDeviceAuthorization || strings.HasPrefix(path, "/register") || path == pathMetrics) {
 				continue
 			}
 			for _, method := range methods {
@@ -765,7 +767,7 @@ func TestBeforeRun(t *testing.T) {
 					if r.status != 503 {
 						t.Errorf("%s: %s %s answers %d, want 503", name, method, path, r.status)
 					}
-					if path != "/healthz" && r.header.Get("Retry-After") == "" {
+					if path != "/healthz" && path != "/readyz" && r.header.Get("Retry-After") == "" {
 						t.Errorf("%s: %s %s does not say when to come again", name, method, path)
 					}
 					isPage := strings.HasPrefix(r.header.Get("Content-Type"), "text/html")
@@ -901,7 +903,7 @@ func TestNotFound(t *testing.T) {
 		"/.well-known/oauth-authorization-server/mcp", "/.well-known/openid-configuration/mcp", "/mcp/.well-known/openid-configuration",
 		"/.well-known/oauth-protected-resource", "/.well-known/nonsense", "/.well-known/webfinger", "/.well-known/", "/.well-known",
 		"/.well-known/openid-configuration/", "/.well-known/jwks.json/x", "/jwks", "/token/", "/authorize/x", "/api", "/api/v1", "/api/v1/clients/web/secret",
-		"/register/", "/register/web/x", "/end_session", "/keys", "/oauth/token", "/ready", "/debug/pprof/", "/metrics",
+		"/register/", "/register/web/x", "/end_session", "/keys", "/oauth/token", "/ready", "/debug/pprof/",
 	} {
 		for _, accept := range []string{"text/html", "application/json", ""} {
 			for _, method := range []string{"GET", "POST"} {

@@ -417,13 +417,15 @@ func isExternal(n *tailcfg.Node, info tailnetInfo) bool {
 // identify returns who sent the request whose context is ctx.
 func (p *Provider) identify(ctx context.Context) (identity, error) {
 	peer, ok := peerFrom(ctx)
-	switch {
-	case !ok:
+	if !ok {
 		return identity{}, errNoPeer
-	case peer.public:
-		return identity{}, errPublicPeer
 	}
-	return p.directory.identify(ctx, peer.addr)
+	who, err := identity{}, errPublicPeer
+	if !peer.public {
+		who, err = p.directory.identify(ctx, peer.addr)
+	}
+	p.countUnknown(err)
+	return who, err
 }
 
 // foreignKey is where withCaller notes whether a web page sent the request.

@@ -53,6 +53,7 @@ const algSeal = "seal"
 type keyring struct {
 	version int64
 	signers map[string]*jwt.Signer // by algorithm: the current key of each
+	since   map[string]time.Time   // when each of them began to sign
 	public  map[string]jwt.PublicKey
 	sealer  *jwt.Sealer
 	jwks    document
@@ -69,7 +70,7 @@ func (k *keyring) lookup(kid string) (jwt.PublicKey, bool) {
 
 // newKeyring prepares the keys of doc for use from now on.
 func newKeyring(doc keyDocument, version int64, now time.Time) (*keyring, error) {
-	k := &keyring{version: version, signers: make(map[string]*jwt.Signer), public: make(map[string]jwt.PublicKey)}
+	k := &keyring{version: version, signers: make(map[string]*jwt.Signer), since: make(map[string]time.Time), public: make(map[string]jwt.PublicKey)}
 	var seals, laterSeals []jwt.SealKey
 	for _, sk := range slices.Backward(doc.byUse()) { // newest first
 		usable := !sk.UsableAt.After(now)
@@ -97,7 +98,7 @@ func newKeyring(doc keyDocument, version int64, now time.Time) (*keyring, error)
 			return nil, fmt.Errorf("reading key %s: %w", sk.ID, err)
 		}
 		if usable && k.signers[sk.Alg] == nil {
-			k.signers[sk.Alg] = signer
+			k.signers[sk.Alg], k.since[sk.Alg] = signer, sk.UsableAt
 		}
 		k.public[sk.ID] = signer.Public()
 		k.all = append(k.all, signer.Public())

@@ -43,10 +43,12 @@ type Provider struct {
 	engine    http.Handler // the engine's router over opServer
 	directory *directory
 	fetch     *safefetch.Client
-	pinned    map[string]*client // by id; see ClientDocuments
+	documents atomic.Pointer[documentPolicy] // see SetClientDocuments
 	pages     *pageSet
 	metadata  document
 	api       *admin.API
+	metrics   *metrics
+	tailnet   *watchedTailnet
 
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
 	keysMu sync.Mutex              // held while keys are made
@@ -56,6 +58,8 @@ type Provider struct {
 	deviceRequests *tries        // device authorization requests, by node
 	registrations  *tries        // of clients, by node
 	registering    chan struct{} // holds one value while a client is registered
+
+	readyQuestion readyQuestion // what /readyz answers
 
 	ready   chan struct{} // closed when keys are there
 	running atomic.Bool
@@ -76,7 +80,7 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p := &Provider{
 		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hostname: u.Hostname(), hosts: ownHosts(u, cfg.Hosts),
-		log: cfg.Logger, now: cfg.Now, store: cfg.Store,
+		log: cfg.Logger, now: cfg.Now, metrics: newMetrics(),
 		ready: make(chan struct{}), closed: make(chan struct{}),
 		missed: keyQuestion{turn: make(chan struct{}, 1)},
 
@@ -97,7 +101,9 @@ func New(cfg Config) (*Provider, error) {
 		l = *cfg.Lifetimes
 	}
 	p.life = l.withDefaults()
-	p.directory = &directory{tailnet: cfg.Tailnet, now: p.now, report: p.reportRules, answers: make(map[netip.Addr]answer)}
+	p.store = &timedStore{cfg.Store, p.now, p.metrics}
+	p.tailnet = &watchedTailnet{Tailnet: cfg.Tailnet, now: p.now, metrics: p.metrics}
+	p.directory = &directory{tailnet: p.tailnet, now: p.now, report: p.reportRules, answers: make(map[netip.Addr]answer)}
 	p.storage = &storage{p}
 	p.opServer = &opServer{p: p}
 	p.engine = op.RegisterServer(p.opServer, op.Endpoints{Userinfo: op.NewEndpoint(p.path + pathUserinfo)}, op.WithServerCORSOptions(nil))
@@ -105,8 +111,8 @@ func New(cfg Config) (*Provider, error) {
 	if p.fetch, err = safefetch.New(p.fetchConfig()); err != nil {
 		return nil, fmt.Errorf("tsidp: fetching documents of clients: %w", err)
 	}
-	if p.pinned, err = cfg.ClientDocuments.parsePinned(); err != nil {
-		return nil, fmt.Errorf("tsidp: %w", err)
+	if err := p.SetClientDocuments(cfg.ClientDocuments); err != nil {
+		return nil, err
 	}
 	if p.pages, err = newPageSet(); err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)
@@ -239,7 +245,8 @@ func (p *Provider) serveKeys(w http.ResponseWriter, r *http.Request) error {
 	return p.keys.Load().jwks.serve(w, r)
 }
 
-// serveHealth says whether the provider can work: 200 or 503. What
+// serveHealth says whether the provider does its own work: 200 or 503. It
+// does not ask the tailnet; see serveReady. What
 // Config.Condition tells is no reason to end the process, so it is no 503.
 func (p *Provider) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	status, state := http.StatusOK, "ok"

@@ -19,12 +19,15 @@ import (
 //	metadata, keys            ×            ×
 //	token, userinfo,          ×            ×
 //	introspection, revocation
-//	healthz                   ×            ×               ×
+//	healthz, readyz           ×            ×               ×
 //	authorize, logout,        ×        static page
 //	device
 //	device authorization,     ×
 //	registration
 //	/api/v1, /clients/, /edit ×           403              ×
+//	metrics                   ×                            ×
+//
+// MetricsHandler has metrics alone.
 
 // A handlerFunc answers a request, or returns the error to answer with.
 type handlerFunc func(http.ResponseWriter, *http.Request) error
@@ -40,6 +43,8 @@ type route struct {
 	ambient bool
 	// cors: scripts of other origins may call it, see cors.go.
 	cors bool
+	// early: it answers before Run has opened the store, too.
+	early bool
 }
 
 // publicRoutes need no identity of the caller: clients prove themselves.
@@ -54,7 +59,7 @@ func (p *Provider) publicRoutes() []route {
 	for _, path := range p.metadataPaths() {
 		routes = append(routes, route{path: path, cors: true, methods: get(p.serveMetadata)})
 	}
-	return append(routes, p.healthRoute())
+	return append(routes, p.healthRoutes()...)
 }
 
 // metadataPaths: OpenID Connect Discovery appends the well-known part to the
@@ -68,8 +73,11 @@ func (p *Provider) metadataPaths() []string {
 	return paths
 }
 
-func (p *Provider) healthRoute() route {
-	return route{path: p.path + pathHealth, methods: get(p.serveHealth)}
+func (p *Provider) healthRoutes() []route {
+	return []route{
+		{path: p.path + pathHealth, early: true, methods: get(p.serveHealth)},
+		{path: p.path + pathReady, early: true, methods: get(p.serveReady)},
+	}
 }
 
 // tailnetRoutes are those beyond the public ones where WhoIs says who asks.
@@ -83,6 +91,7 @@ func (p *Provider) tailnetRoutes() []route {
 	routes = append(routes,
 		route{path: p.path + pathDeviceAuthorization, ambient: true, methods: post(p.serveDeviceAuthorization)},
 		route{path: p.path + pathDevice, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveDevice, "POST": p.serveDeviceDecision}},
+		route{path: p.path + pathMetrics, ambient: true, methods: get(p.requireMetrics(p.serveMetrics))},
 	)
 	routes = append(routes,
 		route{path: p.path + pathRegister, ambient: true, cors: true, methods: post(p.serveRegister)},
@@ -160,16 +169,17 @@ func (p *Provider) AdminHandler() http.Handler {
 	for i := range routes {
 		routes[i].ambient = false // no browser reaches a unix socket
 	}
-	return p.handler(append(routes, p.healthRoute()))
+	routes = append(routes, route{path: p.path + pathMetrics, methods: get(requireUnixSocket(p.serveMetrics))})
+	return p.handler(append(routes, p.healthRoutes()...))
 }
 
 // handler makes a handler of routes, with what surrounds every request.
 func (p *Provider) handler(routes []route) http.Handler {
 	mux := http.NewServeMux()
 	for _, rt := range routes {
-		mux.Handle(rt.path, p.serveRoute(rt))
+		mux.Handle(rt.path, p.counted(rt.path, p.serveRoute(rt)))
 	}
-	mux.Handle("/", p.serveRoute(route{methods: map[string]handlerFunc{"": serveNotFound}}))
+	mux.Handle("/", p.counted("", p.serveRoute(route{methods: map[string]handlerFunc{"": serveNotFound}})))
 	return p.surround(mux)
 }
 
@@ -208,7 +218,7 @@ func (p *Provider) callRoute(rt route, w http.ResponseWriter, r *http.Request) e
 		w.Header().Set("Allow", allowed(rt.methods))
 		return fail(codeMethodNotAllowed, "this endpoint takes %s", allowed(rt.methods))
 	}
-	if rt.path != p.path+pathHealth && p.keys.Load() == nil {
+	if !rt.early && p.keys.Load() == nil {
 		return fail(codeUnavailable, "the identity provider is starting; try again").because(errors.New("Run has not opened the store yet"))
 	}
 	return h(w, r)
@@ -242,15 +252,21 @@ func (p *Provider) ownHost(host string) bool {
 
 // requireAdmin lets administrators of the tailnet through.
 func (p *Provider) requireAdmin(h handlerFunc) handlerFunc {
+	return p.require(actAdminister, "use the administration", h)
+}
+
+// require lets those through who may do what act is, but not the pages of
+// others in their browsers.
+func (p *Provider) require(act action, what string, h handlerFunc) handlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if p.fromForeignPage(r) {
-			return fail(codeAccessDenied, "a web page of another origin may not use the administration")
+			return fail(codeAccessDenied, "a web page of another origin may not %s", what)
 		}
 		who, err := p.identify(r.Context())
 		if err != nil {
 			return identityError(err)
 		}
-		if _, no := decide(question{action: actAdminister, who: who}); no != nil {
+		if _, no := p.decide(question{action: act, who: who}); no != nil {
 			e := no.err()
 			e.grant = no.grantJSON()
 			return e

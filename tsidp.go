@@ -113,6 +113,9 @@ type Config struct {
 	// certificate"; empty: nothing does. The health endpoint repeats it. It is
 	// called concurrently and must return at once.
 	Condition func() string
+	// Checks are further things without which the provider is not ready, for
+	// /readyz.
+	Checks []Check
 
 	// DebugRequests logs every request and response at level debug, with
 	// secrets, codes, tokens and cookies replaced.
@@ -262,6 +265,9 @@ func (c *Config) validate() error {
 	}
 	if c.KeyRotation != 0 && c.KeyRotation < minKeyRotation {
 		errs = append(errs, fmt.Errorf("Config.KeyRotation is %v, want at least %v", c.KeyRotation, minKeyRotation))
+	}
+	if err := validateChecks(c.Checks); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Lifetimes != nil {
 		if err := c.Lifetimes.withDefaults().validate(); err != nil {

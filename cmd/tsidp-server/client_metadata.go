@@ -55,11 +55,14 @@ func hostList(dst *[]string) func(string) error {
 const maxMetadataList = 1 << 20
 
 // metadataList reads the file that the option names.
-func metadataList(dst *tsidp.ClientDocuments) func(string) error {
+func metadataList(dst *tsidp.ClientDocuments, file *string) func(string) error {
 	return func(path string) (err error) {
-		*dst = tsidp.ClientDocuments{}
+		var list tsidp.ClientDocuments
 		if path != "" {
-			dst.Allow, dst.Pinned, err = readMetadataList(path)
+			list.Allow, list.Pinned, err = readMetadataList(path)
+		}
+		if err == nil {
+			*dst, *file = list, path
 		}
 		return err
 	}

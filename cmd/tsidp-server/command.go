@@ -22,6 +22,7 @@ type command struct {
 	options    []string     // flags among those of the server that it takes
 	json       bool         // takes -json
 	flags      []clientFlag // its own
+	server     bool         // takes all options of the server, judged as there
 	run        func(context.Context, *invocation) error
 }
 
@@ -56,6 +57,26 @@ PostgreSQL databases are backed up with pg_dump.`,
 earlier version in DIR, by default the state directory. It changes nothing.
 The import itself happens at the first start of a server with -dir DIR.`,
 		options: []string{"dir"},
+	}, {
+		name: "check", args: "[OPTION...]", run: runCheck, server: true,
+		summary: "say what is wrong with configuration, state and server",
+		help: `The command takes the options and variables of the server and says, line by
+line, what is well and what is not, and what to do about it. If a server runs
+with that state, it is asked for its own state: store, keys, tailnet,
+certificate. If none runs, the store is opened, which names whoever has it
+locked. Nothing is made or changed.
+
+The exit code is 0 if all is well, 1 if something is not, and 2 if an option is
+wrong.`,
+	}, {
+		name: "healthcheck", args: "[-ready] [OPTION...]", run: runHealthcheck, server: true,
+		summary: "exit with 0 if the server is well, for supervisors",
+		help: `The command asks the server by the socket in its state directory, or with -dev
+by its port, whether it does its work (/healthz). With -ready it asks whether
+logins succeed (/readyz), which tailnet and certificate can prevent; a restart
+mends neither. It takes the options and variables of the server, of which -dir,
+-dev and -local-port matter. The exit code is 0, or 1 if the server is not well
+or not there.`,
 	}}
 }
 
@@ -75,6 +96,7 @@ type invocation struct {
 	json   bool
 	dryRun bool
 	client clientOptions
+	ready  bool
 	out    io.Writer
 	log    *slog.Logger // for warnings
 }
@@ -108,6 +130,9 @@ func runCommand(ctx context.Context, cmd command, args []string, getenv func(str
 // parse reads the arguments behind the name of the command, among which flags
 // may stand anywhere, and the environment.
 func (cmd command) parse(args []string, getenv func(string) string) (*invocation, error) {
+	if cmd.server {
+		return cmd.parseServer(args, getenv)
+	}
 	inv := new(invocation)
 	opts := cmd.own(&inv.config)
 	given := make(map[string]string)
@@ -143,6 +168,22 @@ func (cmd command) parse(args []string, getenv func(string) string) (*invocation
 	}
 	inv.config.passwordInArgs = from["store"] == "-store" && hasPassword(inv.config.store)
 	return inv, nil
+}
+
+// parseServer reads the arguments and the environment as the server does.
+func (cmd command) parseServer(args []string, getenv func(string) string) (*invocation, error) {
+	inv := new(invocation)
+	if cmd.name == "healthcheck" {
+		n := len(args)
+		args = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "-ready" || a == "--ready" })
+		inv.ready = len(args) < n
+	}
+	var err error
+	inv.config, err = parseConfig(args, getenv)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		err = usageError{err}
+	}
+	return inv, err
 }
 
 // own returns the options of the server that the command takes.

@@ -95,7 +95,7 @@ func TestCommandParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config{dir: "/flag", keyFile: "/kek", keyRotation: 90 * 24 * time.Hour, store: "postgres://u:p@h/d"}
-	if diff := cmp.Diff(want, inv.config, cmp.AllowUnexported(config{}, address{})); diff != "" {
+	if diff := cmp.Diff(want, inv.config, cmp.AllowUnexported(config{}, address{}, notifier{})); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"retire", "kid"}, inv.args); diff != "" || !inv.json {

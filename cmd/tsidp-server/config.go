@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,10 +51,18 @@ type config struct {
 
 	clientMetadata      clientMetadata
 	clientMetadataAllow []string              // HOST[:PORT]
+	clientMetadataFile  string                // "": none
 	clientMetadataList  tsidp.ClientDocuments // what the file says
 
+	metricsPort int // on loopback; -1: none
+
 	logLevel                  slog.Level
+	logJSON                   bool
 	debugRequests, debugTsnet bool
+
+	// What run adds.
+	notify  notifier
+	hangups <-chan os.Signal // ask for files to be read again
 
 	// ignored are the environment variables that are set but are those of
 	// another server than that of -dev.
@@ -157,7 +166,7 @@ func options(c *config) []option {
 		flag: "client-metadata", arg: "MODE", vars: []string{"TSIDP_CLIENT_METADATA"}, def: "on", set: metadataMode(&c.clientMetadata),
 		help: "clients whose id is the https address of their metadata: on, off, or allowlist for those of -client-metadata-list only",
 	}, {
-		flag: "client-metadata-list", arg: "FILE", vars: []string{"TSIDP_CLIENT_METADATA_LIST"}, set: metadataList(&c.clientMetadataList),
+		flag: "client-metadata-list", arg: "FILE", vars: []string{"TSIDP_CLIENT_METADATA_LIST"}, set: metadataList(&c.clientMetadataList, &c.clientMetadataFile),
 		help: "JSON file with the addresses that allowlist lets in (allow) and documents that are used without fetching them (pinned)",
 	}, {
 		flag: "client-metadata-allow", arg: "HOSTS", vars: []string{"TSIDP_CLIENT_METADATA_ALLOW"}, set: hostList(&c.clientMetadataAllow),
@@ -165,6 +174,12 @@ func options(c *config) []option {
 	}, {
 		flag: "log", arg: "LEVEL", vars: []string{"TSIDP_LOG"}, def: "info", set: level(&c.logLevel),
 		help: "least severe messages to log: debug, info, warn or error",
+	}, {
+		flag: "log-format", arg: "FORMAT", vars: []string{"TSIDP_LOG_FORMAT"}, def: "text", set: logFormat(&c.logJSON),
+		help: "text, or json for programs: one object per line",
+	}, {
+		flag: "metrics-port", arg: "PORT", vars: []string{"TSIDP_METRICS_PORT"}, def: "-1", set: number(&c.metricsPort, -1, 65535),
+		help: "also serve /metrics by plain HTTP on this port of the loopback addresses, to everybody on this machine; 0 picks a free port, -1 is off",
 	}, {
 		flag: "debug-all-requests", vars: []string{"TSIDP_DEBUG_ALL_REQUESTS"}, def: "false", set: boolean(&c.debugRequests),
 		help: "log all requests and responses, without their secrets; includes -log debug",

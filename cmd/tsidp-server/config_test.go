@@ -29,7 +29,7 @@ func environment(lines ...string) func(string) string {
 
 // defaults returns what parseConfig says about an empty world.
 func defaults() config {
-	return config{hostname: "idp", port: 443, localPort: -1, clientMetadata: metadataOn, logLevel: slog.LevelInfo}
+	return config{hostname: "idp", port: 443, localPort: -1, metricsPort: -1, clientMetadata: metadataOn, logLevel: slog.LevelInfo}
 }
 
 // devDefaults returns the same for -dev.
@@ -50,14 +50,14 @@ func TestParseConfig(t *testing.T) {
 		{name: "nothing"},
 		{
 			name: "flags",
-			args: "-dir /d -hostname login -port 8443 -local-port 8080 -advertise-tags tag:a,tag:b -authkey-file /k -log warn -debug-tsnet -email-verified own:example.org -no-response-iss -enable-sts -issuer https://login.example -key-rotation 30d -key-file /kek -store postgres://u@h/d",
+			args: "-dir /d -hostname login -port 8443 -local-port 8080 -advertise-tags tag:a,tag:b -authkey-file /k -log warn -debug-tsnet -email-verified own:example.org -no-response-iss -enable-sts -issuer https://login.example -key-rotation 30d -key-file /kek -store postgres://u@h/d -log-format JSON -metrics-port 9100",
 			change: func(c *config) {
 				*c = config{
 					clientMetadata: metadataOn,
 					dir:            "/d", hostname: "login", port: 8443, localPort: 8080,
 					issuer: "https://login.example", keyRotation: 30 * 24 * time.Hour, keyFile: "/kek", store: "postgres://u@h/d",
 					advertiseTags: []string{"tag:a", "tag:b"}, authKeyFile: "/k",
-					logLevel: slog.LevelWarn, debugTsnet: true,
+					logLevel: slog.LevelWarn, debugTsnet: true, logJSON: true, metricsPort: 9100,
 					emailVerified:      tsidp.EmailVerified{Domains: []string{"example.org"}},
 					omitResponseIssuer: true, sts: true,
 				}
@@ -71,7 +71,7 @@ func TestParseConfig(t *testing.T) {
 				"TSIDP_ADVERTISE_TAGS=tag:a", "TSIDP_AUTHKEY_FILE=/k", "TSIDP_LOG=error",
 				"TSIDP_DEBUG_TSNET=1", "TSIDP_EMAIL_VERIFIED=all", "TSIDP_NO_RESPONSE_ISS=t",
 				"TSIDP_ISSUER=https://login.example/idp", "TSIDP_KEY_ROTATION=2160h", "TSIDP_KEY_FILE=/kek",
-				"TSIDP_STORE=postgresql:///d?host=/run/postgresql&password=hush",
+				"TSIDP_STORE=postgresql:///d?host=/run/postgresql&password=hush", "TSIDP_LOG_FORMAT=json", "TSIDP_METRICS_PORT=0",
 			},
 			change: func(c *config) {
 				*c = config{
@@ -80,7 +80,7 @@ func TestParseConfig(t *testing.T) {
 					issuer: "https://login.example/idp", keyRotation: 2160 * time.Hour, keyFile: "/kek",
 					store:         "postgresql:///d?host=/run/postgresql&password=hush",
 					advertiseTags: []string{"tag:a"}, authKeyFile: "/k",
-					logLevel: slog.LevelError, debugTsnet: true,
+					logLevel: slog.LevelError, debugTsnet: true, logJSON: true,
 					emailVerified: tsidp.EmailVerified{All: true}, omitResponseIssuer: true,
 				}
 			},
@@ -212,7 +212,7 @@ func TestParseConfig(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{}, address{})); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{}, address{}, notifier{})); diff != "" {
 				t.Errorf("config (-want +got):\n%s", diff)
 			}
 		})

@@ -40,7 +40,8 @@ func runDev(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) e
 	if err != nil {
 		return err
 	}
-	return serve(ctx, log, p, endpoints, func(ctx context.Context) error {
+	go c.reloadOn(ctx, c.hangups, p, log)
+	return serve(ctx, log, p, endpoints, c.notify.after(func(ctx context.Context) error {
 		if err := keepDeclared(ctx, c.clientsFile, p, log); err != nil {
 			return err
 		}
@@ -49,7 +50,7 @@ func runDev(ctx context.Context, c config, log *slog.Logger, stdout io.Writer) e
 		}
 		_, err := fmt.Fprintf(stdout, "issuer: %s\nOpen %s/dev in a browser to log in to the demo application.\n", d.issuer, d.issuer)
 		return err
-	})
+	}, log))
 }
 
 // listenDev opens all listeners of the development mode.
@@ -80,6 +81,11 @@ func listenDev(ctx context.Context, c config, st *state, log *slog.Logger) (_ *d
 	if err := st.checkIssuer(ctx, d.issuer, true); err != nil {
 		return nil, nil, endpoints, err
 	}
+	metrics, err := metricsEndpoints(c, log, p, d.issuer)
+	if err != nil {
+		return nil, nil, endpoints, err
+	}
+	endpoints = append(endpoints, metrics...)
 	if st.dir != "" {
 		e, err := st.adminEndpoint(p, d.issuer, log)
 		if err != nil {

@@ -128,6 +128,10 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 	cfg.Issuer, cfg.Tailnet = issuer, tailnet
 	cfg.ClientFetch = c.clientFetch(node.Dial)
 	cfg.Condition = func() string { return cmp.Or(certs.condition(), watch.condition()) }
+	if certs.own == nil {
+		// tsnetIssuer has seen that there is a name.
+		cfg.Checks = []tsidp.Check{newCertificateCheck(status.CertDomains[0], tailnet.CertPair)}
+	}
 	p, err := tsidp.New(cfg)
 	if err != nil {
 		return fmt.Errorf("configuring provider: %w", err)
@@ -152,13 +156,14 @@ func serveTsnet(ctx context.Context, c config, st *state, log *slog.Logger, stdo
 	if own {
 		background.Go(func() { watch.run(ctx) })
 	}
-	return serve(ctx, log, p, append(endpoints, admin), func(ctx context.Context) error {
+	go c.reloadOn(ctx, c.hangups, p, log)
+	return serve(ctx, log, p, append(endpoints, admin), c.notify.after(func(ctx context.Context) error {
 		if err := keepDeclared(ctx, c.clientsFile, p, log); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(stdout, "issuer: %s\n", issuer)
 		return err
-	})
+	}, log))
 }
 
 // nodeName returns the full name of a node, without trailing dot; empty if it
@@ -220,6 +225,11 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, status *ipns
 		}
 		endpoints = append(endpoints, endpoint{ln, redirectTo(origin(issuer)), nil})
 	}
+	metrics, err := metricsEndpoints(c, log, p, issuer)
+	if err != nil {
+		return nil, err
+	}
+	endpoints = append(endpoints, metrics...)
 	if c.localPort >= 0 {
 		lns, err := listenLoopback(c.localPort)
 		if err != nil {

@@ -39,7 +39,7 @@ func (w withPostgres) Run() int { return pgtest.Main(w.m) }
 //	start [ARG...]        run the server and wait for its issuer: sets $ISSUER and $PORT
 //	http [-H 'NAME: VALUE']... METHOD URL [BODY]
 //	                      send a request; status line, headers and body become stdout
-//	signal TERM|INT       send a signal to the started server
+//	signal TERM|INT|HUP   send a signal to the started server
 //	ended CODE            wait for the end of the started server; it must exit with CODE;
 //	                      its outputs become stdout and stderr; another may be started then
 func TestScripts(t *testing.T) {
@@ -133,9 +133,9 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 
 func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
 	s := ts.Value(startedKey{}).(*started)
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt}
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "HUP": syscall.SIGHUP}
 	if neg || len(args) != 1 || signals[args[0]] == nil || s.cmd == nil {
-		ts.Fatalf("usage: signal TERM|INT, after start")
+		ts.Fatalf("usage: signal TERM|INT|HUP, after start")
 	}
 	ts.Check(s.cmd.Process.Signal(signals[args[0]]))
 }

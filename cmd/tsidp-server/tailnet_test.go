@@ -142,6 +142,11 @@ func TestTailnet(t *testing.T) {
 	if code, out, errs := runTool(t, "keys", "list", "-dir", dir); code != 0 || !strings.Contains(out, "RS256") {
 		t.Errorf("keys list: exit code %d\n%s%s", code, out, errs)
 	}
+	var report bytes.Buffer
+	if code := run(t.Context(), []string{"check", "-dir", dir}, environment(), &report, &report); code != 0 ||
+		!strings.Contains(report.String(), "certificate  valid for ") || !strings.Contains(report.String(), "its map is current") {
+		t.Errorf("check: exit code %d\n%s", code, &report)
+	}
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM\n%s", code, p.stderr)
 	}
@@ -189,7 +194,7 @@ func TestTailnetLoopback(t *testing.T) {
 	if meta.Issuer != issuer {
 		t.Errorf("issuer %q, want %q", meta.Issuer, issuer)
 	}
-	for path, want := range map[string]int{"/.well-known/jwks.json": 200, "/healthz": 200, "/authorize": 403, "/api/v1/clients": 403, "/clients/": 403, "/": 404} {
+	for path, want := range map[string]int{"/.well-known/jwks.json": 200, "/healthz": 200, "/readyz": 200, "/metrics": 404, "/authorize": 403, "/api/v1/clients": 403, "/clients/": 403, "/": 404} {
 		if res := getJSON(t, http.DefaultClient, base+path, nil); res.StatusCode != want {
 			t.Errorf("%s: %s, want %d", path, res.Status, want)
 		}

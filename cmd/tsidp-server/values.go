@@ -88,6 +88,20 @@ func level(dst *slog.Level) func(string) error {
 	}
 }
 
+func logFormat(json *bool) func(string) error {
+	return func(s string) error {
+		switch strings.ToLower(s) {
+		case "text":
+			*json = false
+		case "json":
+			*json = true
+		default:
+			return errors.New("want text or json")
+		}
+		return nil
+	}
+}
+
 func emailVerified(dst *tsidp.EmailVerified) func(string) error {
 	return func(s string) (err error) {
 		*dst, err = tsidp.ParseEmailVerified(s)
