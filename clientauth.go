@@ -64,11 +64,21 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 
 // authenticateClient returns the client that sent the request.
 func (p *Provider) authenticateClient(r *http.Request, f *form) (*client, error) {
-	ctx := p.withCaller(r)
 	cred, err := parseCredentials(r.Header, f)
 	if err != nil {
 		return nil, err
 	}
+	key := failureKey(r.Context(), cred.id)
+	if err := p.mayFail(key); err != nil {
+		return nil, err
+	}
+	c, err := p.provenClient(p.withCaller(r), cred)
+	p.noteFailure(key, err)
+	return c, err
+}
+
+// provenClient returns the client that cred belong to.
+func (p *Provider) provenClient(ctx context.Context, cred credentials) (*client, error) {
 	if isNodeID(cred.id) {
 		return p.authenticateNode(ctx, cred)
 	}

@@ -75,6 +75,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 		return fail(codeUnauthorizedClient, "this client is not registered for the grant type %s", grantType)
 	}
 	res, err := dispatch(p.withCaller(r), p.opClient(c), f.values)
+	p.noteFailure(failureKey(r.Context(), c.ID), err)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ type Provider struct {
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
 
+	failures       *tries        // of clients; see ratelimit.go
 	codeTries      *tries        // wrong user codes, by subject
 	deviceRequests *tries        // device authorization requests, by node
 	registrations  *tries        // of clients, by node
@@ -84,6 +85,7 @@ func New(cfg Config) (*Provider, error) {
 		ready: make(chan struct{}), closed: make(chan struct{}),
 		missed: keyQuestion{turn: make(chan struct{}, 1)},
 
+		failures:       newTries(maxFailures, failureWindow),
 		codeTries:      newTries(maxCodeTries, codeTryWindow),
 		deviceRequests: newTries(maxDeviceRequests, deviceRequestWindow),
 		registrations:  newTries(maxRegistrations, registrationWindow),

@@ -25,7 +25,7 @@ type tries struct {
 }
 
 // maxTriesKeys bounds the memory. Keys are people and nodes of the tailnet,
-// so nobody can make many; should there be more, all begin anew.
+// or addresses with what they ask for; should there be more, all begin anew.
 const maxTriesKeys = 10_000
 
 func newTries(most int, window time.Duration) *tries {
@@ -47,6 +47,22 @@ func (t *tries) take(key string, now time.Time) (wait time.Duration, ok bool) {
 	}
 	t.taken[key] = append(times, now)
 	return 0, true
+}
+
+// left is take without taking.
+func (t *tries) left(key string, now time.Time) (wait time.Duration, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	times, known := t.taken[key]
+	if !known {
+		return 0, true
+	}
+	if times = t.current(times, now); len(times) == 0 {
+		delete(t.taken, key)
+		return 0, true
+	}
+	t.taken[key] = times
+	return t.window - now.Sub(times[0]), len(times) < t.most
 }
 
 // giveBack undoes the take of key at that time: it does not count after all.
