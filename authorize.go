@@ -213,7 +213,7 @@ func (p *Provider) authorize(ctx context.Context, a *authorizeRequest) (*codeReq
 			return nil, err
 		}
 	}
-	resources := a.form.values["resource"]
+	resources := askedResources(a.form, &a.who, p.issuer)
 	if err := checkResources(resources); err != nil {
 		return nil, err
 	}

@@ -45,18 +45,27 @@ type rule struct {
 	// adminUI opens the administration, dcr the registration of clients,
 	// metrics the metrics.
 	adminUI, dcr, metrics bool
+	// extraClaims are added to those about the peer, in ID tokens, and with
+	// inUserInfo in userinfo too; sorted by name. See claims_extra.go.
+	extraClaims []extraClaim
+	inUserInfo  bool
 }
 
 // rules are those of one peer, in the order of the policy.
 type rules []rule
 
-// A ruleFault says why a rule grants nothing.
+// A ruleFault says why a rule grants nothing, or lacks one claim.
 type ruleFault struct {
 	Index int // place of the rule among the peer's rules, from 0
 	Err   error
+	// Claim: it is about one claim, and the rest of the rule holds.
+	Claim bool
 }
 
 func (f ruleFault) Error() string {
+	if f.Claim {
+		return fmt.Sprintf("rule %d of %s: %v", f.Index, capability, f.Err)
+	}
 	return fmt.Sprintf("rule %d of %s grants nothing: %v", f.Index, capability, f.Err)
 }
 
@@ -72,15 +81,21 @@ const (
 func parseRules(values []tailcfg.RawMessage) (rules, []ruleFault) {
 	var rs rules
 	var faults []ruleFault
+	room := maxExtraClaimBytes
 	for i, v := range values {
 		if i == maxRules {
-			faults = append(faults, ruleFault{i, fmt.Errorf("more than %d rules; this and all after it are ignored", maxRules)})
+			faults = append(faults, ruleFault{Index: i, Err: fmt.Errorf("more than %d rules; this and all after it are ignored", maxRules)})
 			break
 		}
 		r, err := parseRule([]byte(v))
 		if err != nil {
-			faults = append(faults, ruleFault{i, err})
+			faults = append(faults, ruleFault{Index: i, Err: err})
 			continue
+		}
+		var refused []error
+		refused, room = r.refuseClaims(room)
+		for _, err := range refused {
+			faults = append(faults, ruleFault{Index: i, Err: err, Claim: true})
 		}
 		rs = append(rs, r)
 	}
@@ -115,6 +130,8 @@ func parseRule(data []byte) (rule, error) {
 		{"allow_admin_ui", boolInto(&r.adminUI)},
 		{"allow_dcr", boolInto(&r.dcr)},
 		{"allow_metrics", boolInto(&r.metrics)},
+		{"extraClaims", claimsInto(&r.extraClaims)},
+		{"includeInUserInfo", boolInto(&r.inUserInfo)},
 	} {
 		if v, ok := m[k.name]; ok && !bytes.Equal(v, []byte("null")) {
 			if err := k.parse(v); err != nil {

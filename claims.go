@@ -53,6 +53,9 @@ type userClaims struct {
 	Tags      []string       `json:"tags,omitempty"`
 	Tailnet   string         `json:"tailnet,omitempty"`
 	UserID    tailcfg.UserID `json:"uid,omitempty"`
+
+	// added are those of claims_extra.go, which go over the ones above.
+	added map[string]any
 }
 
 // acrNode is the acr of every login by a person: the request came over the

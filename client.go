@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -242,6 +243,7 @@ func (c *client) validate(policy oauth.RedirectPolicy) error {
 		c.validateChoices,
 		c.validateKeys,
 		c.validateResources,
+		c.validateClaims,
 		c.validateLifetimes,
 	} {
 		if err := check(); err != nil {
@@ -446,6 +448,9 @@ func (c *client) warnings() []string {
 		if oauth.InsecureRedirect(uri) {
 			w = append(w, fmt.Sprintf("redirect_uris: %s sends authorization codes in clear text; use https where the application can", uri))
 		}
+	}
+	if slices.Contains(slices.Collect(maps.Values(c.Claims)), "local_part") {
+		w = append(w, "claims: local_part is the same for alice@a.example and alice@b.example; use preferred_username, which tells them apart")
 	}
 	return w
 }

@@ -224,6 +224,8 @@ func TestClientTextsAreBounded(t *testing.T) {
 			v.Set(reflect.ValueOf(slices.Repeat([]string{"https://a.example"}, 10_000)))
 		case json.RawMessage:
 			v.SetBytes([]byte(`{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`))
+		case map[string]string:
+			v.Set(reflect.ValueOf(map[string]string{strings.Repeat("x", 1<<20): "email"}))
 		case bool, int64:
 			continue
 		default:
@@ -242,7 +244,7 @@ func TestClientRecord(t *testing.T) {
 	c := newTestClient(func(c *client) {
 		c.Scope, c.ClientURI, c.Contacts, c.Access, c.PKCE = "openid", "https://app.example", []string{"ada@example.com"}, "granted", "required"
 		c.AuthMethodStrict, c.IgnoreFragment, c.LeanIDToken, c.Disabled = true, true, true, true
-		c.ResourceIdentifiers = []string{testResource}
+		c.ResourceIdentifiers, c.Claims = []string{testResource}, map[string]string{"username": "email"}
 		c.PostLogoutRedirectURIs = []string{webRedirect}
 		c.TokenEndpointAuthMethod, c.TokenEndpointAuthSigningAlg, c.AssertionAudienceStrict = authPrivateKeyJWT, "ES256", true
 		c.JWKS = jwksOf(t, newClientKey(t, "ES256", "1"))

@@ -294,5 +294,5 @@ func TestDefaultsOfNew(t *testing.T) {
 		t.Errorf("the clock is off by %v", d)
 	}
 	p.log.Error("discarded")
-	p.reportRules(&identity{addr: netip.Addr{}}, []ruleFault{{0, errTest}})
+	p.reportRules(&identity{addr: netip.Addr{}}, []ruleFault{{Err: errTest}})
 }

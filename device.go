@@ -84,7 +84,7 @@ func (p *Provider) newDeviceRequest(c *client, who *identity, f *form) (*deviceR
 	if err != nil {
 		return nil, err
 	}
-	resources := f.values["resource"]
+	resources := askedResources(f, who, p.issuer)
 	if err := checkResources(resources); err != nil {
 		return nil, err
 	}

@@ -111,5 +111,11 @@ func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (st
 	if !m.client.LeanIDToken {
 		claims.userClaims = p.claimsFor(m.client, m.who, m.scopes)
 	}
-	return m.idSigner.Sign(jwt.TypeJWT, claims)
+	// No scope asks for these, so a lean token has them too.
+	claims.with(m.who.rules.extraClaims(m.client.ID, m.client.trustedName(), false))
+	payload, err := marshalClaims(claims, claims.added)
+	if err != nil {
+		return "", err
+	}
+	return m.idSigner.Sign(jwt.TypeJWT, payload)
 }

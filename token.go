@@ -6,6 +6,7 @@ package tsidp
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -115,6 +116,9 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 	}
 	t.who, t.resources, t.scopes = who, d.resources, d.scopes
 	t.userClaims = p.claimsFor(t.client, &t.who, t.scopes)
+	if !a.machine { // it is about nobody, wherever its client runs
+		t.addRuleClaims()
+	}
 	return nil
 }
 
@@ -168,10 +172,19 @@ func (t *verifiedToken) audience(issuer string) []string {
 // claimsFor applies the provider's naming policy.
 func (p *Provider) claimsFor(c *client, id *identity, scopes []string) userClaims {
 	n := newNaming(p.cfg.EmailVerified, id.tailnet.name)
+	uc := claimsFor(id, scopes, n)
 	if c.Imported {
-		return importedClaims(id, scopes, n, p.hostname)
+		uc = importedClaims(id, scopes, n, p.hostname)
 	}
-	return claimsFor(id, scopes, n)
+	if slices.ContainsFunc(scopes, knownScope) { // a machine has none
+		uc.with(mappedClaims(c.Claims, id, n))
+	}
+	return uc
+}
+
+// addRuleClaims adds what rules add to userinfo. Introspection says the same.
+func (t *verifiedToken) addRuleClaims() {
+	t.userClaims.with(t.who.rules.extraClaims(t.client.ID, t.client.trustedName(), true))
 }
 
 // extra returns the claims that the engine's types have no field for.
@@ -191,6 +204,7 @@ func (c *userClaims) extra() map[string]any {
 	set("tags", c.Tags, len(c.Tags) > 0)
 	set("tailnet", c.Tailnet, c.Tailnet != "")
 	set("uid", c.UserID, c.UserID != 0)
+	maps.Copy(m, c.added)
 	return m
 }
 

@@ -43,7 +43,10 @@ func (p *Provider) userinfoToken(r *http.Request, token string) (*verifiedToken,
 		return nil, err
 	}
 	if t.client.Imported {
-		t.userClaims = importedUserinfo(&t.who, newNaming(p.cfg.EmailVerified, t.who.tailnet.name), p.hostname)
+		n := newNaming(p.cfg.EmailVerified, t.who.tailnet.name)
+		t.userClaims = importedUserinfo(&t.who, n, p.hostname)
+		t.userClaims.with(mappedClaims(t.client.Claims, &t.who, n))
+		t.addRuleClaims()
 		return t, nil
 	}
 	// "The resource server MUST validate that the aud claim contains a

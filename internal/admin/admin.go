@@ -66,6 +66,9 @@ type ClientMetadata struct {
 	IgnoreFragment bool `json:"ignore_fragment,omitempty"`
 	// LeanIDToken leaves the claims of scopes to userinfo.
 	LeanIDToken bool `json:"lean_id_token,omitempty"`
+	// Claims sets claims of this client's tokens: name → where its value comes
+	// from, such as "username": "email".
+	Claims map[string]string `json:"claims,omitempty"`
 	// ResourceIdentifiers are the resources that the client itself is: it may
 	// introspect tokens for them.
 	ResourceIdentifiers []string `json:"resource_identifiers,omitempty"`
