@@ -36,8 +36,10 @@ type config struct {
 	advertiseTags []string
 	authKeyFile   string
 
-	useLocalTailscaled, funnel bool // not built yet: parseConfig refuses them
-	sts                        bool
+	useLocalTailscaled bool
+	socket             string // of tailscaled; empty: where it usually is
+	funnel             bool   // without useLocalTailscaled not built yet: parseConfig refuses it
+	sts                bool
 
 	emailVerified      tsidp.EmailVerified
 	omitResponseIssuer bool
@@ -50,7 +52,8 @@ type config struct {
 	debugRequests, debugTsnet bool
 
 	// ignored are the environment variables that are set but are those of
-	// another server than that of -dev.
+	// another server than that of -dev, and with useLocalTailscaled all that
+	// describes a node of our own.
 	ignored []string
 	// passwordInArgs: everybody on this machine can read a password of the
 	// command line.
@@ -119,7 +122,10 @@ func options(c *config) []option {
 		help: "tags that the node asks for, separated by commas (tag:idp); needed to join with an OAuth client secret",
 	}, {
 		flag: "use-local-tailscaled", vars: []string{"TSIDP_USE_LOCAL_TAILSCALED"}, def: "false", set: boolean(&c.useLocalTailscaled), tailnet: true,
-		help: "use the tailscaled of this machine in place of a node of its own (not built yet)",
+		help: "be served by the tailscaled of this machine, through its Serve, in place of a node of its own; needs root, or tailscaled's operator with sudo rights",
+	}, {
+		flag: "socket", arg: "FILE", vars: []string{"TSIDP_SOCKET", "TS_SOCKET"}, set: text(&c.socket), tailnet: true,
+		help: "with -use-local-tailscaled, the socket of tailscaled if it is not in its usual place",
 	}, {
 		flag: "funnel", vars: []string{"TSIDP_USE_FUNNEL"}, def: "false", set: boolean(&c.funnel), tailnet: true,
 		help: "offer the public endpoints to the internet through Tailscale Funnel (not built yet)",
@@ -277,14 +283,16 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 	}
 	switch {
 	case c.useLocalTailscaled:
-		return later("use-local-tailscaled", "use tsnet mode (the default)")
+		c.ignoreNode(from)
+	case from["socket"] == "-socket":
+		return errors.New("-socket names that of tailscaled: it needs -use-local-tailscaled")
 	case c.funnel:
 		return later("funnel", "leave it out and serve the tailnet only")
 	}
 	for _, name := range tsnetVars() {
 		switch {
 		case getenv(name) == "":
-		case c.dev:
+		case c.dev, c.useLocalTailscaled:
 			c.ignored = append(c.ignored, name)
 		case c.authKeyFile != "" && (name == "TS_AUTHKEY" || name == "TS_AUTH_KEY"):
 			return fmt.Errorf("%s and %s are both set: keep the one that holds the auth key", from["authkey-file"], name)
@@ -298,4 +306,14 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 		c.logLevel = min(c.logLevel, slog.LevelDebug)
 	}
 	return nil
+}
+
+// ignoreNode notes the options for a node of our own, where there is none.
+// Earlier releases ignored them too.
+func (c *config) ignoreNode(from map[string]string) {
+	for _, name := range []string{"hostname", "authkey-file", "advertise-tags", "debug-tsnet"} {
+		if source := from[name]; source != "" {
+			c.ignored = append(c.ignored, source)
+		}
+	}
 }

@@ -130,6 +130,21 @@ func TestParseConfig(t *testing.T) {
 			env:    []string{"TSIDP_PORT=many"},
 			change: func(c *config) { *c = config{version: true} },
 		},
+		{
+			name: "local tailscaled",
+			args: "-use-local-tailscaled -funnel -port 8443",
+			env:  []string{"TS_SOCKET=/run/ts.sock", "TS_HOSTNAME=login", "TS_AUTHKEY_FILE=/k", "TS_AUTHKEY=k"},
+			change: func(c *config) {
+				c.useLocalTailscaled, c.funnel, c.port, c.socket = true, true, 8443, "/run/ts.sock"
+				c.hostname, c.authKeyFile = "login", "/k"
+				c.ignored = []string{"TS_HOSTNAME", "TS_AUTHKEY_FILE", "TS_AUTHKEY"}
+			},
+		},
+		{
+			name:   "socket of the tailscale command",
+			env:    []string{"TS_SOCKET=/run/ts.sock"},
+			change: func(c *config) { c.socket = "/run/ts.sock" },
+		},
 		{name: "dev", args: "-dev"},
 		{name: "no dev", args: "-dev=false -hostname login", change: func(c *config) { *c = defaults(); c.hostname = "login" }},
 		{name: "dev with a port", args: "-dev", env: []string{"TSIDP_LOCAL_PORT=8080"}, change: func(c *config) { c.localPort = 8080 }},
@@ -242,9 +257,10 @@ func TestParseConfigErrors(t *testing.T) {
 		{args: "serve", want: []string{"unexpected argument", `"serve"`}},
 		{args: "-funnel false", want: []string{"unexpected argument", `"false"`}},
 
-		{args: "-use-local-tailscaled", want: []string{"-use-local-tailscaled is not built yet", "later release", "tsnet mode"}},
+		{args: "-socket /s", want: []string{"-socket", "-use-local-tailscaled"}},
+		{args: "-dev -socket /s", want: []string{"-dev", "-socket"}},
+		{env: []string{"TSIDP_USE_LOCAL_TAILSCALED=maybe"}, want: []string{"TSIDP_USE_LOCAL_TAILSCALED", `"maybe"`}},
 		{args: "-funnel", want: []string{"-funnel is not built yet", "later release"}},
-		{env: []string{"TSIDP_USE_LOCAL_TAILSCALED=1"}, want: []string{"TSIDP_USE_LOCAL_TAILSCALED is not built yet"}},
 		{env: []string{"TSIDP_USE_FUNNEL=1"}, want: []string{"TSIDP_USE_FUNNEL is not built yet"}},
 
 		{args: "-authkey-file /k", env: []string{"TS_AUTHKEY=secret"}, want: []string{"-authkey-file", "TS_AUTHKEY"}},
@@ -330,7 +346,7 @@ func FuzzParseConfig(f *testing.F) {
 		if c.port < 1 || c.port > 65535 || c.localPort < -1 || c.localPort > 65535 || c.hostname == "" {
 			t.Errorf("accepted %+v", c)
 		}
-		if c.funnel || c.sts || c.useLocalTailscaled {
+		if c.funnel && !c.useLocalTailscaled {
 			t.Errorf("accepted what is not built: %+v", c)
 		}
 		if c.dev && (c.port != 443 || c.hostname != "idp" || c.authKeyFile != "" || len(c.advertiseTags) > 0) {

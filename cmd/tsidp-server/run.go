@@ -57,8 +57,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
 	slog.SetDefault(log)
 	start := runTsnet
-	if c.dev {
+	switch {
+	case c.dev:
 		start = runDev
+	case c.useLocalTailscaled:
+		start = runTailscaled
 	}
 	if err := start(ctx, c, log, stdout); err != nil {
 		log.Error("tsidp-server ends", "error", err)
