@@ -105,9 +105,9 @@ func newHost(t *testing.T, tn *tailnettest.Tailnet, build func() (string, error)
 			t.Logf("tailscaled:\n%s", h.log)
 		}
 	})
-	h.await("tailscaled listens", func() bool {
+	h.await("tailscaled listens", func() error {
 		_, err := h.client.StatusWithoutPeers(t.Context())
-		return err == nil
+		return err
 	})
 	return h
 }
@@ -167,18 +167,33 @@ func as(uid int) *syscall.SysProcAttr {
 }
 
 // await waits for what tells nobody that it is there.
-func (h *host) await(what string, ok func() bool) {
+func (h *host) await(what string, check func() error) {
 	h.t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(30 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for !ok() {
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
 		select {
 		case <-tick.C:
 		case <-timeout:
-			h.t.Fatalf("waited a minute, and yet not: %s", what)
+			h.t.Fatalf("waiting until %s: %v", what, err)
 		}
 	}
+}
+
+// awaitNoSession waits until no foreground session configures Serve.
+func (h *host) awaitNoSession(after string) {
+	h.t.Helper()
+	h.await("the Serve configuration is gone after "+after, func() error {
+		if n := h.sessions(); n > 0 {
+			return fmt.Errorf("%d sessions are left", n)
+		}
+		return nil
+	})
 }
 
 // join lets tailscaled join the tailnet.
@@ -345,7 +360,7 @@ func TestTailscaled(t *testing.T) {
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM\n%s", code, p.stderr)
 	}
-	h.await("the Serve configuration is gone after SIGTERM", func() bool { return h.sessions() == 0 })
+	h.awaitNoSession("SIGTERM")
 	if want := "refused: it is not tailscaled's"; os.Geteuid() != uid && !strings.Contains(p.stderr.String(), want) {
 		t.Errorf("the log does not say %q:\n%s", want, p.stderr)
 	}
@@ -433,7 +448,7 @@ func TestTailscaledSession(t *testing.T) {
 			t.Errorf("%d sessions configure Serve, want 1", n)
 		}
 		p.end(syscall.SIGKILL)
-		h.await("the Serve configuration is gone after SIGKILL", func() bool { return h.sessions() == 0 })
+		h.awaitNoSession("SIGKILL")
 	}
 	if sc, err := h.client.GetServeConfig(t.Context()); err != nil || len(sc.TCP) != 1 || len(sc.Web) != 1 {
 		t.Errorf("the rest of the Serve configuration: %+v (%v), want it as it was", sc, err)
