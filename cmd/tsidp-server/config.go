@@ -44,7 +44,8 @@ type config struct {
 	tlsCert, tlsKey string  // files; empty: the certificates are Tailscale's
 	listen          address // for the public routes
 
-	useLocalTailscaled bool // not built yet: parseConfig refuses it
+	useLocalTailscaled bool
+	socket             string // of tailscaled; empty: where it usually is
 
 	emailVerified      tsidp.EmailVerified
 	omitResponseIssuer bool
@@ -65,7 +66,8 @@ type config struct {
 	hangups <-chan os.Signal // ask for files to be read again
 
 	// ignored are the environment variables that are set but are those of
-	// another server than that of -dev.
+	// another server than that of -dev, and with useLocalTailscaled all that
+	// describes a node of our own.
 	ignored []string
 	// unread are the environment variables that are set for a feature that
 	// this program is built without.
@@ -149,7 +151,10 @@ func options(c *config) []option {
 		help: "tags that the node asks for, separated by commas (tag:idp); needed to join with an OAuth client secret",
 	}, {
 		flag: "use-local-tailscaled", vars: []string{"TSIDP_USE_LOCAL_TAILSCALED"}, def: "false", set: boolean(&c.useLocalTailscaled), tailnet: true,
-		help: "use the tailscaled of this machine in place of a node of its own (not built yet)",
+		help: "be served by the tailscaled of this machine, through its Serve, in place of a node of its own; needs root, or tailscaled's operator with sudo rights",
+	}, {
+		flag: "socket", arg: "FILE", vars: []string{"TSIDP_SOCKET", "TS_SOCKET"}, set: text(&c.socket), tailnet: true,
+		help: "with -use-local-tailscaled, the socket of tailscaled if it is not in its usual place",
 	}, {
 		flag: "funnel", vars: []string{"TSIDP_USE_FUNNEL"}, def: "false", set: boolean(&c.funnel), tailnet: true,
 		help: "offer the public endpoints to the internet through Tailscale Funnel, on -port, which must be 443, 8443 or 10000; logins stay on the tailnet",
@@ -311,17 +316,16 @@ func devConflict(name string) error {
 
 // check judges the options together. from names what has set them.
 func (c *config) check(from map[string]string, getenv func(string) string) error {
-	later := func(name, instead string) error {
-		return fmt.Errorf("%s is not built yet: it comes with a later release; %s", from[name], instead)
-	}
 	switch {
 	case c.useLocalTailscaled:
-		return later("use-local-tailscaled", "use tsnet mode (the default)")
+		c.ignoreNode(from)
+	case from["socket"] == "-socket":
+		return errors.New("-socket names that of tailscaled: it needs -use-local-tailscaled")
 	}
 	for _, name := range tsnetVars() {
 		switch {
 		case getenv(name) == "":
-		case c.dev:
+		case c.dev, c.useLocalTailscaled:
 			c.ignored = append(c.ignored, name)
 		case c.authKeyFile != "" && (name == "TS_AUTHKEY" || name == "TS_AUTH_KEY"):
 			return fmt.Errorf("%s and %s are both set: keep the one that holds the auth key", from["authkey-file"], name)
@@ -358,4 +362,14 @@ func (c *config) checkListeners(from map[string]string) error {
 		return fmt.Errorf("%s and %s %d exclude each other: Funnel has the ports 443, 8443 and 10000", from["funnel"], cmp.Or(from["port"], "-port"), c.port)
 	}
 	return nil
+}
+
+// ignoreNode notes the options for a node of our own, where there is none.
+// Earlier releases ignored them too.
+func (c *config) ignoreNode(from map[string]string) {
+	for _, name := range []string{"hostname", "authkey-file", "advertise-tags", "debug-tsnet"} {
+		if source := from[name]; source != "" {
+			c.ignored = append(c.ignored, source)
+		}
+	}
 }

@@ -153,6 +153,21 @@ func TestParseConfig(t *testing.T) {
 		{name: "another control server, as tsnet spells it", env: []string{"TS_CONTROL_URL=http://127.0.0.1:8080"}, change: func(c *config) { c.controlURL = "http://127.0.0.1:8080" }},
 		{name: "two control servers", env: []string{"TS_CONTROL_URL=x", "TSIDP_CONTROL_URL=https://headscale.example/"}, change: func(c *config) { c.controlURL = "https://headscale.example/" }},
 		{name: "workload identity", env: []string{"TS_CLIENT_ID=i", "TS_ID_TOKEN=t"}, change: func(c *config) { c.unread = []string{"TS_CLIENT_ID", "TS_ID_TOKEN"} }},
+		{
+			name: "local tailscaled",
+			args: "-use-local-tailscaled -funnel -port 8443",
+			env:  []string{"TS_SOCKET=/run/ts.sock", "TS_HOSTNAME=login", "TS_AUTHKEY_FILE=/k", "TS_AUTHKEY=k"},
+			change: func(c *config) {
+				c.useLocalTailscaled, c.funnel, c.port, c.socket = true, true, 8443, "/run/ts.sock"
+				c.hostname, c.authKeyFile = "login", "/k"
+				c.ignored = []string{"TS_HOSTNAME", "TS_AUTHKEY_FILE", "TS_AUTHKEY"}
+			},
+		},
+		{
+			name:   "socket of the tailscale command",
+			env:    []string{"TS_SOCKET=/run/ts.sock"},
+			change: func(c *config) { c.socket = "/run/ts.sock" },
+		},
 		{name: "dev", args: "-dev"},
 		{name: "no dev", args: "-dev=false -hostname login", change: func(c *config) { *c = defaults(); c.hostname = "login" }},
 		{name: "dev with a port", args: "-dev", env: []string{"TSIDP_LOCAL_PORT=8080"}, change: func(c *config) { c.localPort = 8080 }},
@@ -285,8 +300,9 @@ func TestParseConfigErrors(t *testing.T) {
 		{args: "-dev -tls-cert /c", want: []string{"-dev", "-tls-cert"}},
 		{args: "-dev -tls-key /k", want: []string{"-dev", "-tls-key"}},
 		{args: "-dev -control-url https://x", want: []string{"-dev", "-control-url"}},
-		{args: "-use-local-tailscaled", want: []string{"-use-local-tailscaled is not built yet", "later release", "tsnet mode"}},
-		{env: []string{"TSIDP_USE_LOCAL_TAILSCALED=1"}, want: []string{"TSIDP_USE_LOCAL_TAILSCALED is not built yet"}},
+		{args: "-socket /s", want: []string{"-socket", "-use-local-tailscaled"}},
+		{args: "-dev -socket /s", want: []string{"-dev", "-socket"}},
+		{env: []string{"TSIDP_USE_LOCAL_TAILSCALED=maybe"}, want: []string{"TSIDP_USE_LOCAL_TAILSCALED", `"maybe"`}},
 
 		{args: "-authkey-file /k", env: []string{"TS_AUTHKEY=secret"}, want: []string{"-authkey-file", "TS_AUTHKEY"}},
 		{args: "-authkey-file /k", env: []string{"TS_AUTH_KEY=secret"}, want: []string{"-authkey-file", "TS_AUTH_KEY"}},
@@ -371,7 +387,7 @@ func FuzzParseConfig(f *testing.F) {
 		if c.port < 1 || c.port > 65535 || c.localPort < -1 || c.localPort > 65535 || c.hostname == "" {
 			t.Errorf("accepted %+v", c)
 		}
-		if c.sts || c.useLocalTailscaled {
+		if c.useLocalTailscaled && c.dev {
 			t.Errorf("accepted what is not built: %+v", c)
 		}
 		if c.dev && (c.funnel || c.listen != (address{}) || c.tlsCert != "" || c.controlURL != "") {

@@ -5,9 +5,31 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
+
+	"github.com/tailscale/tsidp"
 )
+
+// loopbackEndpoints opens the listeners of -local-port, if there are to be
+// any.
+func loopbackEndpoints(c config, log *slog.Logger, p *tsidp.Provider) ([]endpoint, error) {
+	if c.localPort < 0 {
+		return nil, nil
+	}
+	lns, err := listenLoopback(c.localPort)
+	if err != nil {
+		return nil, err
+	}
+	var endpoints []endpoint
+	for _, ln := range lns {
+		// Everybody on this machine reaches it, so nobody is known.
+		endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), nil})
+		log.Info("serving public endpoints by plain HTTP", "address", ln.Addr().String())
+	}
+	return endpoints, nil
+}
 
 // listenLoopback listens on 127.0.0.1 and, where the machine has it, on [::1],
 // and on no other address. Both get the same port; port 0 picks one that is

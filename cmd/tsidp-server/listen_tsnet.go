@@ -230,17 +230,11 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, status *ipns
 		return nil, err
 	}
 	endpoints = append(endpoints, metrics...)
-	if c.localPort >= 0 {
-		lns, err := listenLoopback(c.localPort)
-		if err != nil {
-			return nil, err
-		}
-		for _, ln := range lns {
-			// Everybody on this machine reaches it, so nobody is known.
-			endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), nil})
-			log.Info("serving public endpoints by plain HTTP", "address", ln.Addr().String())
-		}
+	loopback, err := loopbackEndpoints(c, log, p)
+	if err != nil {
+		return nil, err
 	}
+	endpoints = append(endpoints, loopback...)
 	if c.listen != (address{}) {
 		ln, err := listenPublic(c.listen, log)
 		if err != nil {

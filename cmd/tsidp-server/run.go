@@ -66,8 +66,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	defer signal.Stop(hangups)
 	c.hangups, c.notify = hangups, newNotifier(getenv, os.Getpid())
 	start := runTsnet
-	if c.dev {
+	switch {
+	case c.dev:
 		start = runDev
+	case c.useLocalTailscaled:
+		start = runTailscaled
 	}
 	if err := start(ctx, c, log, stdout); err != nil {
 		log.Error("tsidp-server ends", "error", err)
