@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	_ "modernc.org/sqlite"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -361,9 +362,9 @@ func everyVerb(t *testing.T, s *Store) {
 		{}, {Prefix: true, Value: "t"}, {Prefix: true, Value: "\xff"},
 		{Index: "a", Value: "1"}, {Index: "a", Prefix: true}, {Index: "a", Prefix: true, Value: "1"},
 	} {
-		after := cursor{q.Value, "t"}
+		after := storecheck.Cursor{Value: q.Value, ID: "t"}
 		if q.Index == "" {
-			after = cursor{"", q.Value}
+			after = storecheck.Cursor{ID: q.Value}
 		}
 		for _, q.After = range []string{"", after.String()} {
 			q.Kind, q.Now, q.Limit = "thing", now, 5

@@ -5,7 +5,6 @@ package sqlstore
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -172,27 +171,6 @@ func TestMicros(t *testing.T) {
 			t.Errorf("fromMicros(Micros(%v)) = %v", tt.t, back)
 		}
 	}
-}
-
-func FuzzCursor(f *testing.F) {
-	for _, c := range []cursor{{"", ""}, {"", "i"}, {"v", ""}, {"value", "id"}, {"\xff\x00", "\x00\xff"}, {strings.Repeat("v", 65535), "i"}} {
-		f.Add(c.String())
-	}
-	for _, s := range []string{"", "A", "AA", "AAA", "AAF", "AAE", "////", "AAB2\n", "AAB2=", "\x00"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		c, err := parseCursor(s)
-		if err != nil {
-			if !errors.Is(err, store.ErrPage) {
-				t.Errorf("parseCursor(%q): error %v, want %v", s, err, store.ErrPage)
-			}
-			return
-		}
-		if again := c.String(); again != s {
-			t.Errorf("parseCursor(%q).String() = %q", s, again)
-		}
-	})
 }
 
 func TestConditions(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/tailscale/tsidp/internal/storecheck"
 )
 
 // removals returns the statements of Expire, in their order. $1 is the time,
@@ -48,8 +50,8 @@ func removals(d Dialect) []string {
 // Expire implements [store.Store]. Isolation: row lock; rows that another
 // transaction holds are left for another time.
 func (s *Store) Expire(ctx context.Context, now time.Time, limit int) (int, error) {
-	if limit < 1 {
-		return 0, fmt.Errorf("checking limit of rows to expire: %d", limit)
+	if err := storecheck.Expire(limit); err != nil {
+		return 0, err
 	}
 	var removed int64
 	err := s.db.Write(ctx, func(tx Tx) error {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -21,7 +22,7 @@ const insertToken = `INSERT INTO tsidp_refresh (hash, grant_seq, created_at, exp
 // Redeem implements [store.Store]. Isolation: code lock; of two that open one
 // grant, the unique key lets one do it.
 func (s *Store) Redeem(ctx context.Context, r store.Redemption) error {
-	if err := CheckRedemption(r); err != nil {
+	if err := storecheck.Redemption(r); err != nil {
 		return err
 	}
 	if err := s.db.Write(ctx, func(tx Tx) error { return s.redeem(ctx, tx, r) }); err != nil {
@@ -170,7 +171,7 @@ const (
 // Rotate implements [store.Store]. Isolation: row lock, of the grant and of
 // the token; whoever rotates the successor waits for that of the grant.
 func (s *Store) Rotate(ctx context.Context, r store.Rotation) ([32]byte, error) {
-	if err := CheckRotation(r); err != nil {
+	if err := storecheck.Rotation(r); err != nil {
 		return [32]byte{}, err
 	}
 	var salt [32]byte

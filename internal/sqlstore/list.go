@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -41,7 +42,7 @@ func (c *conditions) where() string { return " WHERE " + strings.Join(c.list, " 
 
 // within adds that column begins with prefix. What comes before the prefix
 // need not be kept out if a cursor does so.
-func (c *conditions) within(column, prefix string, at *cursor) {
+func (c *conditions) within(column, prefix string, at *storecheck.Cursor) {
 	if at == nil {
 		c.add(column+" >= ?", []byte(prefix))
 	}
@@ -53,7 +54,7 @@ func (c *conditions) within(column, prefix string, at *cursor) {
 // selection returns the tables that q asks, as they stand behind FROM, and
 // its conditions: a range of an index, behind the cursor if there is one, and
 // that the record lives.
-func selection(q store.Query, at *cursor) (from string, c conditions) {
+func selection(q store.Query, at *storecheck.Cursor) (from string, c conditions) {
 	kind := Key(string(q.Kind))
 	switch {
 	case q.Index == "":
@@ -61,20 +62,20 @@ func selection(q store.Query, at *cursor) (from string, c conditions) {
 		c.add("g.kind = ?", kind)
 		c.within("g.id", q.Value, at)
 		if at != nil {
-			c.add("g.id > ?", []byte(at.id))
+			c.add("g.id > ?", []byte(at.ID))
 		}
 	case q.Prefix:
 		from = "tsidp_record_index i JOIN tsidp_record g ON g.seq = i.record"
 		c.add("i.kind = ? AND i.name = ?", kind, Key(q.Index))
 		c.within("i.value", q.Value, at)
 		if at != nil {
-			c.add("(i.value, i.id) > (?, ?)", []byte(at.value), []byte(at.id))
+			c.add("(i.value, i.id) > (?, ?)", []byte(at.Value), []byte(at.ID))
 		}
 	default:
 		from = "tsidp_record_index i JOIN tsidp_record g ON g.seq = i.record"
 		c.add("i.kind = ? AND i.name = ? AND i.value = ?", kind, Key(q.Index), []byte(q.Value))
 		if at != nil {
-			c.add("i.id > ?", []byte(at.id))
+			c.add("i.id > ?", []byte(at.ID))
 		}
 	}
 	c.add("(g.expires_at IS NULL OR g.expires_at > ?)", q.Now.UnixMicro())
@@ -91,15 +92,11 @@ func order(q store.Query) string {
 
 // List implements [store.Store]. Isolation: one statement.
 func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
-	at, err := checkPage(q)
+	limit, at, err := storecheck.List(q)
 	if err != nil {
 		return store.Page{}, err
 	}
 	from, c := selection(q, at)
-	limit := q.Limit
-	if limit == 0 {
-		limit = store.MaxPage
-	}
 	// One more says whether there is a next page.
 	sql := "SELECT " + recordColumns + " FROM " + from + c.where() + " ORDER BY " + order(q) + c.number(" LIMIT ?", int64(limit)+1)
 	var records []store.Record
@@ -117,8 +114,7 @@ func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 	page := store.Page{Records: records}
 	if len(records) > limit {
 		page.Records = records[:limit]
-		last := records[limit-1]
-		page.Next = cursor{last.Index[q.Index], last.ID}.String()
+		page.Next = storecheck.Next(q, records[limit-1])
 	}
 	return page, nil
 }
@@ -126,7 +122,7 @@ func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 // Count implements [store.Store]. Isolation: one statement. It looks at every
 // record that it counts.
 func (s *Store) Count(ctx context.Context, q store.Query) (int, error) {
-	if err := checkQuery(q); err != nil {
+	if err := storecheck.Count(q); err != nil {
 		return 0, err
 	}
 	from, c := selection(q, nil)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -99,7 +100,7 @@ func (s *Store) head(ctx context.Context, tx Tx, kind store.Kind, id string) (h 
 // Put implements [store.Store]. Isolation: row lock; of two that create a
 // record, the unique key lets one do it.
 func (s *Store) Put(ctx context.Context, r store.Record, now time.Time) (int64, error) {
-	if err := checkOther(r); err != nil {
+	if err := storecheck.Put(r); err != nil {
 		return 0, err
 	}
 	err := s.db.Write(ctx, func(tx Tx) error { return s.put(ctx, tx, r, now) })
@@ -168,7 +169,7 @@ func insertEntries(ctx context.Context, tx Tx, seq int64, r store.Record) error 
 
 // Delete implements [store.Store]. Isolation: row lock.
 func (s *Store) Delete(ctx context.Context, kind store.Kind, id string, version int64, now time.Time) error {
-	if err := checkDelete(kind); err != nil {
+	if err := storecheck.Delete(kind); err != nil {
 		return err
 	}
 	err := s.db.Write(ctx, func(tx Tx) error {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -33,7 +34,7 @@ const (
 // Revoke implements [store.Store]. Isolation: code lock when by an index, and
 // row lock, taken by the update.
 func (s *Store) Revoke(ctx context.Context, r store.Revocation) (int, error) {
-	if err := checkRevocation(r); err != nil {
+	if err := storecheck.Revocation(r); err != nil {
 		return 0, err
 	}
 	var killed int64
@@ -150,11 +151,8 @@ const useOnce = `INSERT INTO tsidp_once (space, id, expires_at) VALUES ($1, $2, 
 
 // UseOnce implements [store.Store]. Isolation: one statement.
 func (s *Store) UseOnce(ctx context.Context, space, id string, now, exp time.Time) error {
-	if space == "" || id == "" || len(id) > store.MaxIDLen {
-		return fmt.Errorf("checking use-once value: %d bytes in a space of %d bytes", len(id), len(space))
-	}
-	if exp.IsZero() {
-		return fmt.Errorf("checking use-once value in %q: it never expires", space)
+	if err := storecheck.UseOnce(space, id, exp); err != nil {
+		return err
 	}
 	n, err := s.db.Exec(ctx, useOnce, Key(space), []byte(id), now.UnixMicro(), exp.UnixMicro())
 	if err == nil && n == 0 {

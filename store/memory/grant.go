@@ -5,10 +5,10 @@ package memory
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -25,7 +25,7 @@ type token struct {
 
 // Redeem implements [store.Store].
 func (s *Store) Redeem(ctx context.Context, r store.Redemption) error {
-	if err := checkRedemption(r); err != nil {
+	if err := storecheck.Redemption(r); err != nil {
 		return err
 	}
 	if err := s.lock(ctx); err != nil {
@@ -53,28 +53,6 @@ func (s *Store) Redeem(ctx context.Context, r store.Redemption) error {
 		if s.live(key, r.Now) == nil {
 			mark.Version = 1
 			s.replace(key, mark)
-		}
-	}
-	return nil
-}
-
-// checkRedemption returns an error if r is none that the contract allows.
-func checkRedemption(r store.Redemption) error {
-	if r.Grant.Kind != store.KindGrant {
-		return fmt.Errorf("checking redemption: grant of kind %q", r.Grant.Kind)
-	}
-	if err := checkRecord(r.Grant); err != nil {
-		return err
-	}
-	if r.Refresh != nil && r.Refresh.Grant != r.Grant.ID {
-		return errors.New("checking redemption: refresh token of another grant")
-	}
-	if r.Refresh != nil && r.Refresh.ExpiresAt.IsZero() {
-		return errors.New("checking redemption: refresh token that never expires")
-	}
-	for _, mark := range r.Marks {
-		if err := checkOther(mark); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -127,8 +105,8 @@ func (s *Store) Refresh(ctx context.Context, h store.Hash, now time.Time) (store
 
 // Rotate implements [store.Store].
 func (s *Store) Rotate(ctx context.Context, r store.Rotation) ([32]byte, error) {
-	if r.NextExpiresAt.IsZero() {
-		return [32]byte{}, errors.New("checking rotation: successor that never expires")
+	if err := storecheck.Rotation(r); err != nil {
+		return [32]byte{}, err
 	}
 	if err := s.lock(ctx); err != nil {
 		return [32]byte{}, err

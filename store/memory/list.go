@@ -5,19 +5,16 @@ package memory
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"iter"
 	"strings"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
 // List implements [store.Store].
 func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
-	after, err := checkPage(q)
+	limit, after, err := storecheck.List(q)
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -27,20 +24,18 @@ func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 	defer s.mu.Unlock()
 	sp := s.span(q)
 	if after != nil {
-		sp.skip(*after)
+		sp.skip(q, *after)
 	}
 	var page store.Page
-	var last entry
 	for e := range sp.all() {
 		if expired(e.record.ExpiresAt, q.Now) {
 			continue
 		}
-		if len(page.Records) == limit(q) {
-			page.Next = cursor{last.value, last.record.ID}.String()
+		if len(page.Records) == limit {
+			page.Next = storecheck.Next(q, page.Records[limit-1])
 			break
 		}
 		page.Records = append(page.Records, clone(e.record.Record))
-		last = e
 	}
 	return page, nil
 }
@@ -48,7 +43,7 @@ func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 // Count implements [store.Store]. It costs a binary search and a look at what
 // has expired and was not removed yet.
 func (s *Store) Count(ctx context.Context, q store.Query) (int, error) {
-	if err := checkQuery(q); err != nil {
+	if err := storecheck.Count(q); err != nil {
 		return 0, err
 	}
 	if err := s.lock(ctx); err != nil {
@@ -71,14 +66,6 @@ func (s *Store) Count(ctx context.Context, q store.Query) (int, error) {
 	return n, nil
 }
 
-// limit returns the size of a page.
-func limit(q store.Query) int {
-	if q.Limit == 0 {
-		return store.MaxPage
-	}
-	return q.Limit
-}
-
 // A span is what a query selects, and what of that has expired.
 type span struct {
 	list       *sorted[entry]
@@ -99,10 +86,14 @@ func (s *Store) span(q store.Query) span {
 	}
 }
 
-// skip takes what is not after c out of sp.
-func (sp *span) skip(c cursor) {
+// skip takes what is not after c out of sp, which is that of q.
+func (sp *span) skip(q store.Query, c storecheck.Cursor) {
+	value := c.Value
+	if q.Index == "" {
+		value = c.ID
+	}
 	start := sp.list.find(func(e entry) bool {
-		return e.value < c.value || e.value == c.value && e.record.ID <= c.id
+		return e.value < value || e.value == value && e.record.ID <= c.ID
 	})
 	if sp.start.before(start) {
 		sp.start = start
@@ -116,72 +107,10 @@ func (sp span) all() iter.Seq[entry] { return sp.list.between(sp.start, sp.end) 
 func (sp span) size() int { return sp.list.rank(sp.end) - sp.list.rank(sp.start) }
 
 // matches reports whether q selects value. The index by ID has no exact
-// values, see checkQuery.
+// values, see [storecheck.Count].
 func matches(q store.Query, value string) bool {
 	if q.Prefix || q.Index == "" {
 		return strings.HasPrefix(value, q.Value)
 	}
 	return value == q.Value
-}
-
-// checkQuery returns an error unless q is one that Count answers.
-func checkQuery(q store.Query) error {
-	if q.Index == "" && q.Value != "" && !q.Prefix {
-		return errors.New("checking query: value without index or prefix")
-	}
-	return nil
-}
-
-// checkPage returns an error unless q is one that List answers, and where its
-// page begins; nil is the start.
-func checkPage(q store.Query) (*cursor, error) {
-	if err := checkQuery(q); err != nil {
-		return nil, err
-	}
-	if q.Limit < 0 || q.Limit > store.MaxPage {
-		return nil, fmt.Errorf("checking query: limit of %d, 0 to %d allowed", q.Limit, store.MaxPage)
-	}
-	if q.After == "" {
-		return nil, nil
-	}
-	c, err := parseCursor(q.After)
-	if err != nil {
-		return nil, err
-	}
-	return &c, nil
-}
-
-// A cursor is what Page.Next says: the last entry of the page.
-type cursor struct {
-	value string // at most 65535 bytes
-	id    string
-}
-
-// String returns c in base64url: the length of the value in two bytes, big
-// endian, the value, the ID.
-func (c cursor) String() string {
-	b := binary.BigEndian.AppendUint16(nil, uint16(len(c.value)))
-	b = append(b, c.value...)
-	b = append(b, c.id...)
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-// parseCursor is the inverse of cursor.String.
-func parseCursor(s string) (cursor, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil {
-		return cursor{}, fmt.Errorf("reading page token: %w: %w", store.ErrPage, err)
-	}
-	if len(b) < 2 {
-		return cursor{}, fmt.Errorf("reading page token: %w: too short", store.ErrPage)
-	}
-	n, rest := int(binary.BigEndian.Uint16(b)), string(b[2:])
-	if n > len(rest) {
-		return cursor{}, fmt.Errorf("reading page token: %w: too short", store.ErrPage)
-	}
-	c := cursor{rest[:n], rest[n:]}
-	if c.String() != s { // the decoder overlooks line ends
-		return cursor{}, fmt.Errorf("reading page token: %w: stray characters", store.ErrPage)
-	}
-	return c, nil
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
@@ -219,44 +218,6 @@ func TestRevokeLooksAtTheFewest(t *testing.T) {
 			t.Errorf("Revoke of %v looks at %d grants, want %d", tt.index, got, tt.want)
 		}
 	}
-}
-
-func TestCursor(t *testing.T) {
-	for _, want := range []cursor{
-		{"", ""}, {"", "i"}, {"v", ""}, {"value", "id"}, {"\xff\x00", "\x00\xff"},
-		{strings.Repeat("v", store.MaxIndexLen), strings.Repeat("i", store.MaxIDLen)},
-	} {
-		if got, err := parseCursor(want.String()); got != want || err != nil {
-			t.Errorf("parseCursor of the cursor %q = %q, %v", want, got, err)
-		}
-	}
-	for _, s := range []string{"", "A", "AA", "AAE", "AAEA=", "AAB", "AA\nA", "AAA\n", "AAA=", "AA A", "__8"} {
-		if got, err := parseCursor(s); err == nil {
-			t.Errorf("parseCursor(%q) = %q, want an error", s, got)
-		}
-	}
-}
-
-func FuzzCursor(f *testing.F) {
-	f.Add("")
-	f.Add("no token!")
-	f.Add("AA")
-	f.Add("AAE")
-	f.Add("AAB")
-	f.Add("AA\nA")
-	f.Add("__8")
-	f.Add(cursor{"", ""}.String())
-	f.Add(cursor{"value", "id"}.String())
-	f.Add(cursor{"\xff\x00", "\x00\xff"}.String())
-	f.Fuzz(func(t *testing.T, s string) {
-		c, err := parseCursor(s)
-		if err != nil {
-			return
-		}
-		if got := c.String(); got != s {
-			t.Errorf("parseCursor(%q) = %q, which is the cursor %q", s, c, got)
-		}
-	})
 }
 
 // fill returns a store of n living records.

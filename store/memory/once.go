@@ -5,10 +5,10 @@ package memory
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -23,11 +23,8 @@ type use struct {
 
 // UseOnce implements [store.Store].
 func (s *Store) UseOnce(ctx context.Context, space, id string, now, exp time.Time) error {
-	if space == "" || id == "" || len(id) > store.MaxIDLen {
-		return fmt.Errorf("checking use-once value: %d bytes in a space of %d bytes", len(id), len(space))
-	}
-	if exp.IsZero() {
-		return errors.New("checking use-once value: never expires")
+	if err := storecheck.UseOnce(space, id, exp); err != nil {
+		return err
 	}
 	if err := s.lock(ctx); err != nil {
 		return err
@@ -53,8 +50,8 @@ func (u *use) expire(s *Store) {
 
 // Expire implements [store.Store]. It looks at the rows that it removes only.
 func (s *Store) Expire(ctx context.Context, now time.Time, limit int) (int, error) {
-	if limit < 1 {
-		return 0, fmt.Errorf("checking limit of rows to expire: %d", limit)
+	if err := storecheck.Expire(limit); err != nil {
+		return 0, err
 	}
 	if err := s.lock(ctx); err != nil {
 		return 0, err

@@ -5,11 +5,11 @@ package memory
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -65,7 +65,7 @@ func (s *Store) Get(ctx context.Context, kind store.Kind, id string, now time.Ti
 
 // Put implements [store.Store].
 func (s *Store) Put(ctx context.Context, r store.Record, now time.Time) (int64, error) {
-	if err := checkOther(r); err != nil {
+	if err := storecheck.Put(r); err != nil {
 		return 0, err
 	}
 	if err := s.lock(ctx); err != nil {
@@ -87,15 +87,14 @@ func (s *Store) Put(ctx context.Context, r store.Record, now time.Time) (int64, 
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, kind store.Kind, id string, version int64, now time.Time) error {
-	key := store.Key{Kind: kind, ID: id}
-	if err := checkDelete(key); err != nil {
+	if err := storecheck.Delete(kind); err != nil {
 		return err
 	}
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	r := s.live(key, now)
+	r := s.live(store.Key{Kind: kind, ID: id}, now)
 	if r == nil {
 		return fmt.Errorf("deleting %q record: %w", kind, store.ErrNotFound)
 	}
@@ -179,52 +178,4 @@ func (s *Store) delist(index string, r *record) {
 	if len(l.blocks) == 0 {
 		delete(s.lists, name)
 	}
-}
-
-// checkOther returns an error unless r may be stored and is not a grant.
-func checkOther(r store.Record) error {
-	if r.Kind == store.KindGrant {
-		return errors.New("writing record: a grant is written by Redeem, Rotate and Revoke only")
-	}
-	return checkRecord(r)
-}
-
-// checkRecord returns an error unless r may be stored.
-func checkRecord(r store.Record) error {
-	switch {
-	case r.Kind == "":
-		return errors.New("checking record: empty kind")
-	case r.ID == "":
-		return errors.New("checking record: empty ID")
-	case len(r.ID) > store.MaxIDLen:
-		return fmt.Errorf("checking record: ID of %d bytes, %d allowed", len(r.ID), store.MaxIDLen)
-	case len(r.Data) > store.MaxDataLen:
-		return fmt.Errorf("checking record: data of %d bytes, %d allowed", len(r.Data), store.MaxDataLen)
-	}
-	return checkIndex(r.Index)
-}
-
-// checkIndex returns an error unless a record may have that index.
-func checkIndex(index map[string]string) error {
-	if len(index) > store.MaxIndexes {
-		return fmt.Errorf("checking index: %d entries, %d allowed", len(index), store.MaxIndexes)
-	}
-	for name, value := range index {
-		if name == "" {
-			return errors.New("checking index: empty name")
-		}
-		if n := max(len(name), len(value)); n > store.MaxIndexLen {
-			return fmt.Errorf("checking index: %d bytes in an entry, %d allowed", n, store.MaxIndexLen)
-		}
-	}
-	return nil
-}
-
-// checkDelete returns an error if key names a grant, since its row is what
-// spends the authorization code.
-func checkDelete(key store.Key) error {
-	if key.Kind == store.KindGrant {
-		return errors.New("deleting record: only Expire removes a grant")
-	}
-	return nil
 }

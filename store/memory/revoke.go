@@ -5,12 +5,11 @@ package memory
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -27,7 +26,7 @@ type watermark struct {
 
 // Revoke implements [store.Store].
 func (s *Store) Revoke(ctx context.Context, r store.Revocation) (int, error) {
-	if err := checkRevocation(r); err != nil {
+	if err := storecheck.Revocation(r); err != nil {
 		return 0, err
 	}
 	if err := s.lock(ctx); err != nil {
@@ -51,22 +50,6 @@ func (s *Store) Revoke(ctx context.Context, r store.Revocation) (int, error) {
 		}
 	}
 	return len(grants), nil
-}
-
-// checkRevocation returns an error if r is none that the contract allows.
-func checkRevocation(r store.Revocation) error {
-	if r.Select.ID != "" && len(r.Select.Index) > 0 {
-		return errors.New("checking revocation: selector with both ID and index")
-	}
-	if r.KeepFor <= 0 {
-		return fmt.Errorf("checking revocation: dead rows kept for %v", r.KeepFor)
-	}
-	for _, key := range r.Delete {
-		if err := checkDelete(key); err != nil {
-			return err
-		}
-	}
-	return checkIndex(r.Select.Index)
 }
 
 // selected returns the living grants that sel picks.

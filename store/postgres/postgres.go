@@ -19,6 +19,13 @@
 // the server gives up (deadlock, serialization failure) are run again, at most
 // five times.
 //
+// # Growth
+//
+// What Expire removes is used again once the server has vacuumed the tables,
+// which it does by itself unless autovacuum is turned off. So they grow to what
+// has lived at one time, and what was removed since the last vacuum. Where all
+// has gone, vacuum gives the space back to the system.
+//
 // # Connections
 //
 // Settings that begin with pool_ in the connection string are those of pgx;

@@ -141,6 +141,18 @@ func TestRoundTrips(t *testing.T) {
 			writes: 1,
 		},
 		{
+			name: "a refresh: Refresh, then Rotate",
+			call: func() error {
+				_, _, err := s.Refresh(ctx, hash("h.0"), start)
+				if err == nil {
+					_, err = s.Rotate(ctx, rotation("h.0", "h.1"))
+				}
+				return err
+			},
+			trips:  []string{"SELECT", "WITH"},
+			writes: 1,
+		},
+		{
 			name: "Rotate again",
 			call: func() error {
 				_, err := s.Rotate(ctx, rotation("g.0", "g.2"))

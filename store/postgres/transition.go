@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tailscale/tsidp/internal/sqlstore"
+	"github.com/tailscale/tsidp/internal/storecheck"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -50,7 +51,7 @@ SELECT count(*) FROM opened`
 
 // Redeem implements [store.Store].
 func (s *Store) Redeem(ctx context.Context, r store.Redemption) error {
-	if err := sqlstore.CheckRedemption(r); err != nil {
+	if err := storecheck.Redemption(r); err != nil {
 		return err
 	}
 	var opened int64
@@ -117,7 +118,7 @@ SELECT $3::bytea, grant_seq, $5::bigint, $4::bigint FROM locked`
 
 // Rotate implements [store.Store].
 func (s *Store) Rotate(ctx context.Context, r store.Rotation) ([32]byte, error) {
-	if err := sqlstore.CheckRotation(r); err != nil {
+	if err := storecheck.Rotation(r); err != nil {
 		return [32]byte{}, err
 	}
 	n, err := s.db.Exec(ctx, rotateStatement, r.Old[:], r.Salt[:], r.Next[:],

@@ -114,7 +114,7 @@ func open(ctx context.Context, path string) (*Store, error) {
 		return nil, err
 	}
 	s.writer = w
-	s.reads, err = sql.Open("sqlite", dsn(path, "query_only(1)"))
+	s.reads, err = sql.Open("sqlite", readerDSN(path))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening %s: %w", path, err), w.close())
 	}
@@ -145,6 +145,17 @@ func dsn(path string, pragmas ...string) string {
 	pragmas = append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}, pragmas...)
 	u := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: url.Values{"_pragma": pragmas}.Encode()}
 	return u.String()
+}
+
+// readerDSN returns the name by which the driver opens the file at path for
+// reading.
+func readerDSN(path string) string {
+	return dsn(path,
+		"query_only(1)",
+		// KiB. Each commit empties the caches of all readers, and a page in
+		// one takes twice its size: with more, much memory would hold little.
+		"cache_size(-1000)",
+	)
 }
 
 // Close implements [store.Store]. Calls that have begun to write are finished

@@ -1,17 +1,22 @@
 // Copyright (c) Tailscale Inc & contributors
 // SPDX-License-Identifier: BSD-3-Clause
 
-package sqlstore
+// Package storecheck is what the backends of package store do alike before
+// they look at their state: it refuses arguments that the contract forbids,
+// and reads and writes the page tokens of List. It does no I/O, and its
+// functions may be called concurrently.
+package storecheck
 
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tailscale/tsidp/store"
 )
 
-// CheckRedemption returns an error if r is none that the contract allows.
-func CheckRedemption(r store.Redemption) error {
+// Redemption returns an error if r is none that the contract allows.
+func Redemption(r store.Redemption) error {
 	if r.Grant.Kind != store.KindGrant {
 		return fmt.Errorf("checking redemption: grant of kind %q", r.Grant.Kind)
 	}
@@ -25,23 +30,23 @@ func CheckRedemption(r store.Redemption) error {
 		return errors.New("checking redemption: refresh token that never expires")
 	}
 	for _, mark := range r.Marks {
-		if err := checkOther(mark); err != nil {
+		if err := Put(mark); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// CheckRotation returns an error if r is none that the contract allows.
-func CheckRotation(r store.Rotation) error {
+// Rotation returns an error if r is none that the contract allows.
+func Rotation(r store.Rotation) error {
 	if r.NextExpiresAt.IsZero() {
 		return errors.New("checking rotation: successor that never expires")
 	}
 	return nil
 }
 
-// checkRevocation returns an error if r is none that the contract allows.
-func checkRevocation(r store.Revocation) error {
+// Revocation returns an error if r is none that the contract allows.
+func Revocation(r store.Revocation) error {
 	if r.Select.ID != "" && len(r.Select.Index) > 0 {
 		return errors.New("checking revocation: selector with both ID and index")
 	}
@@ -49,28 +54,47 @@ func checkRevocation(r store.Revocation) error {
 		return fmt.Errorf("checking revocation: dead rows kept for %v", r.KeepFor)
 	}
 	for _, key := range r.Delete {
-		if err := checkDelete(key.Kind); err != nil {
+		if err := Delete(key.Kind); err != nil {
 			return err
 		}
 	}
 	return checkIndex(r.Select.Index)
 }
 
-// checkDelete returns an error if kind is that of grants, since the row of a
-// grant is what spends the authorization code.
-func checkDelete(kind store.Kind) error {
+// UseOnce returns an error unless id may be used in space until exp.
+func UseOnce(space, id string, exp time.Time) error {
+	if space == "" || id == "" || len(id) > store.MaxIDLen {
+		return fmt.Errorf("checking use-once value: %d bytes in a space of %d bytes", len(id), len(space))
+	}
+	if exp.IsZero() {
+		return fmt.Errorf("checking use-once value in %q: it never expires", space)
+	}
+	return nil
+}
+
+// Put returns an error unless r may be stored and is not a grant.
+func Put(r store.Record) error {
+	if r.Kind == store.KindGrant {
+		return errors.New("writing record: a grant is written by Redeem, Rotate and Revoke only")
+	}
+	return checkRecord(r)
+}
+
+// Delete returns an error if kind is that of grants, since the row of a grant
+// is what spends the authorization code.
+func Delete(kind store.Kind) error {
 	if kind == store.KindGrant {
 		return errors.New("deleting record: only Expire removes a grant")
 	}
 	return nil
 }
 
-// checkOther returns an error unless r may be stored and is not a grant.
-func checkOther(r store.Record) error {
-	if r.Kind == store.KindGrant {
-		return errors.New("writing record: a grant is written by Redeem, Rotate and Revoke only")
+// Expire returns an error if limit is none that the contract allows.
+func Expire(limit int) error {
+	if limit < 1 {
+		return fmt.Errorf("checking limit of rows to expire: %d", limit)
 	}
-	return checkRecord(r)
+	return nil
 }
 
 // checkRecord returns an error unless r may be stored.
@@ -102,34 +126,4 @@ func checkIndex(index map[string]string) error {
 		}
 	}
 	return nil
-}
-
-// checkQuery returns an error unless q is one that Count answers.
-func checkQuery(q store.Query) error {
-	if q.Index == "" && q.Value != "" && !q.Prefix {
-		return errors.New("checking query: value without index or prefix")
-	}
-	return nil
-}
-
-// checkPage returns an error unless q is one that List answers, and after
-// what its page begins; nil is the start.
-func checkPage(q store.Query) (*cursor, error) {
-	if err := checkQuery(q); err != nil {
-		return nil, err
-	}
-	if q.Limit < 0 || q.Limit > store.MaxPage {
-		return nil, fmt.Errorf("checking query: limit of %d, 0 to %d allowed", q.Limit, store.MaxPage)
-	}
-	if q.After == "" {
-		return nil, nil
-	}
-	c, err := parseCursor(q.After)
-	if err != nil {
-		return nil, err
-	}
-	if !c.isOf(q) {
-		return nil, fmt.Errorf("reading page token: %w: that of another query", store.ErrPage)
-	}
-	return &c, nil
 }
