@@ -188,7 +188,7 @@ func (s *session) serve(ctx context.Context, c config, st *state, log *slog.Logg
 		}
 		_, err := fmt.Fprintf(stdout, "issuer: %s\n", issuer)
 		return err
-	}))
+	}, log))
 	// The session ends with ctx, too.
 	if cause := context.Cause(serving); ctx.Err() == nil && errors.Is(cause, errSessionEnded) {
 		return errors.Join(cause, err)
