@@ -64,6 +64,14 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 
 // authenticateClient returns the client that sent the request.
 func (p *Provider) authenticateClient(r *http.Request, f *form) (*client, error) {
+	c, err := p.checkClient(r, f)
+	if err == nil {
+		notes(r.Context()).noteClient(c, !c.public())
+	}
+	return c, err
+}
+
+func (p *Provider) checkClient(r *http.Request, f *form) (*client, error) {
 	ctx := p.withCaller(r)
 	cred, err := parseCredentials(r.Header, f)
 	if err != nil {
