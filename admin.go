@@ -88,7 +88,7 @@ func (b *backend) CreateClient(ctx context.Context, in admin.Client, now time.Ti
 	if err := b.p.createClient(ctx, c); err != nil {
 		return admin.Client{}, err
 	}
-	b.p.log.Info("client created", "client", c.ID, "origin", c.Origin)
+	b.p.audit(ctx, "client created", AuditEvent{Event: eventClient, Client: c.ID}, "change", "created", "origin", c.Origin)
 	return c.viewNew(secret), nil
 }
 

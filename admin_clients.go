@@ -190,7 +190,7 @@ func (b *backend) ReplaceClient(ctx context.Context, id string, may admin.Match,
 	if err != nil {
 		return admin.Client{}, err
 	}
-	b.p.log.Info("client changed", "client", id)
+	b.p.audit(ctx, "client changed", AuditEvent{Event: eventClient, Client: id}, "change", "replaced")
 	return c.viewNew(secret), nil
 }
 
@@ -206,7 +206,7 @@ func (b *backend) EditClient(ctx context.Context, id string, edit func(*admin.Cl
 	if err != nil {
 		return admin.Client{}, err
 	}
-	b.p.log.Info("client changed", "client", id)
+	b.p.audit(ctx, "client changed", AuditEvent{Event: eventClient, Client: id}, "change", "replaced")
 	return c.view(), nil
 }
 
@@ -259,7 +259,7 @@ func (b *backend) DeleteClient(ctx context.Context, id string, may admin.Match) 
 	if err := b.removeClient(ctx, id); err != nil {
 		return err
 	}
-	b.p.log.Info("client deleted", "client", id)
+	b.p.audit(ctx, "client deleted", AuditEvent{Event: eventClient, Client: id}, "change", "deleted")
 	return nil
 }
 
@@ -286,7 +286,7 @@ func (b *backend) AddSecret(ctx context.Context, id string, may admin.Match, bro
 		return admin.NewSecret{}, err
 	}
 	s := c.Secrets[len(c.Secrets)-1]
-	b.p.log.Info("client secret added", "client", id, "secret", s.ID)
+	b.p.audit(ctx, "client secret added", AuditEvent{Event: eventClient, Client: id}, "change", "secret added", "secret", s.ID)
 	return admin.NewSecret{Secret: s.view(), Plaintext: plaintext, ETag: c.etag()}, nil
 }
 
@@ -304,7 +304,7 @@ func (b *backend) ReplaceSecrets(ctx context.Context, id string, now time.Time) 
 	if err != nil {
 		return admin.Client{}, err
 	}
-	b.p.log.Info("client secrets replaced", "client", id)
+	b.p.audit(ctx, "client secrets replaced", AuditEvent{Event: eventClient, Client: id}, "change", "secrets replaced")
 	return c.viewNew(plaintext), nil
 }
 
@@ -325,6 +325,6 @@ func (b *backend) EndSecret(ctx context.Context, id string, may admin.Match, sec
 	if err != nil {
 		return admin.Client{}, err
 	}
-	b.p.log.Info("client secret ended", "client", id, "secret", secret)
+	b.p.audit(ctx, "client secret ended", AuditEvent{Event: eventClient, Client: id}, "change", "secret ended", "secret", secret)
 	return c.view(), nil
 }

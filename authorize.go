@@ -66,7 +66,8 @@ type authorizeRequest struct {
 	session *session
 	// confirmed: the person has pressed the button of the page, now.
 	confirmed bool
-	denied    bool // the person has pressed the other one
+	denied    bool     // the person has pressed the other one
+	asked     question // of the policy
 	// agreedTo is what the page was about, if it asked for consent.
 	agreedTo string
 }
@@ -112,12 +113,17 @@ func (p *Provider) runAuthorize(w http.ResponseWriter, r *http.Request, a *autho
 	if asked {
 		return nil
 	}
+	e := decided(eventLogin, a.asked, decision{resources: c.resources, scopes: c.scopes})
+	e.Grant = c.grantID
+	if err := p.auditFirst(r.Context(), e); err != nil {
+		return p.respondError(w, r, a, err)
+	}
 	code, err := p.sealAuthorization(w, a, c)
 	if err != nil {
 		return p.respondError(w, r, a, err)
 	}
 	p.metrics.logins.inc(loginBrowser)
-	p.log.Info("authorized", "request", requestID(r.Context()), "client", a.client.ID, "user", a.who.subject(), "node", string(a.who.node))
+	p.noteAudit(r.Context(), "authorized", e)
 	return p.respond(w, r, a, url.Values{"code": {code}})
 }
 
@@ -168,6 +174,7 @@ func (p *Provider) findClient(ctx context.Context, a *authorizeRequest) error {
 		return e
 	}
 	a.client = c
+	notes(ctx).noteClient(c, false)
 	return nil
 }
 
@@ -217,7 +224,8 @@ func (p *Provider) authorize(ctx context.Context, a *authorizeRequest) (*codeReq
 	if err := checkResources(resources); err != nil {
 		return nil, err
 	}
-	d, no := p.decide(question{action: actAuthorize, who: a.who, client: a.client, resources: resources, scopes: c.scopes, issuer: p.issuer})
+	a.asked = question{action: actAuthorize, who: a.who, client: a.client, resources: resources, scopes: c.scopes, issuer: p.issuer}
+	d, no := p.decide(a.asked)
 	if no != nil {
 		return nil, no.err()
 	}

@@ -74,6 +74,9 @@ func (p *Provider) authenticateClient(r *http.Request, f *form) (*client, error)
 	}
 	c, err := p.provenClient(p.withCaller(r), cred)
 	p.noteFailure(key, err)
+	if err == nil {
+		notes(r.Context()).noteClient(c, !c.public())
+	}
 	return c, err
 }
 

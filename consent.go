@@ -124,6 +124,10 @@ func (p *Provider) consent(ctx context.Context, a *authorizeRequest) (*consentRe
 
 // rememberConsent adds this request to what the person has agreed to.
 func (p *Provider) rememberConsent(ctx context.Context, a *authorizeRequest, c *codeRequest) error {
+	e := AuditEvent{Event: eventConsent, Scopes: c.scopes, Resources: c.resources}
+	if err := p.auditFirst(ctx, e, "redirect", redirectHost(a.replyTo)); err != nil {
+		return err
+	}
 	for {
 		r, version, err := p.consent(ctx, a)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -153,7 +157,7 @@ func (p *Provider) rememberConsent(ctx context.Context, a *authorizeRequest, c *
 			return storeError(err)
 		}
 		p.keepConsentedDocument(ctx, a.client)
-		p.log.Info("consent given", "client", a.client.ID, "user", a.who.subject(), "node", string(a.who.node), "redirect", fresh.Host)
+		p.noteAudit(ctx, "consent given", e, "redirect", fresh.Host)
 		return nil
 	}
 }

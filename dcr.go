@@ -102,7 +102,7 @@ func (p *Provider) serveRegister(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p.log.Info("client registered", "request", requestID(r.Context()), "client", c.ID, "user", c.Owner.Subject, "node", string(c.Owner.Node), "page", page)
+	p.audit(r.Context(), "client registered", AuditEvent{Client: c.ID}, "page", page)
 	p.writeRegistration(w, http.StatusCreated, c, secret, token)
 	return nil
 }

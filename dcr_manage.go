@@ -70,6 +70,7 @@ func (p *Provider) registeredClient(ctx context.Context, id, token string) (c *c
 	if !ok {
 		return nil, false, invalid
 	}
+	notes(ctx).noteClient(c, true)
 	return c, ended, nil
 }
 
@@ -142,7 +143,7 @@ func (p *Provider) serveUpdateRegistration(w http.ResponseWriter, r *http.Reques
 	if err != nil {
 		return err
 	}
-	p.log.Info("client changed", "request", requestID(r.Context()), "client", c.ID, "origin", c.Origin)
+	p.audit(r.Context(), "client changed", AuditEvent{Event: eventClient, Client: c.ID}, "change", "replaced", "origin", c.Origin)
 	p.writeRegistration(w, http.StatusOK, c, secret, next)
 	return nil
 }
@@ -194,7 +195,7 @@ func (p *Provider) serveDeleteRegistration(w http.ResponseWriter, r *http.Reques
 	if err := (&backend{p}).revokeClient(r.Context(), c.ID, remove); err != nil {
 		return err
 	}
-	p.log.Info("client deleted", "request", requestID(r.Context()), "client", c.ID, "origin", c.Origin)
+	p.audit(r.Context(), "client deleted", AuditEvent{Event: eventClient, Client: c.ID}, "change", "deleted", "origin", c.Origin)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

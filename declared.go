@@ -65,7 +65,7 @@ func (p *Provider) DeclareClients(ctx context.Context, source string, document [
 		if err := (&backend{p}).removeClient(ctx, id); err != nil {
 			return fmt.Errorf("removing client %q: %w", id, err)
 		}
-		p.log.Info("declared client removed", "client", id)
+		p.audit(ctx, "declared client removed", AuditEvent{Event: eventClient, Client: id}, "change", "deleted")
 	}
 	return nil
 }
@@ -164,6 +164,6 @@ func (p *Provider) putDeclared(ctx context.Context, c *client, old clientRecord)
 	if _, err := p.store.Put(ctx, rec, p.now()); err != nil {
 		return err
 	}
-	p.log.Info("client declared", "client", c.ID)
+	p.audit(ctx, "client declared", AuditEvent{Event: eventClient, Client: c.ID}, "change", "declared")
 	return nil
 }

@@ -69,7 +69,7 @@ func (p *Provider) serveDeviceAuthorization(w http.ResponseWriter, r *http.Reque
 	if err != nil {
 		return err
 	}
-	p.log.Info("device login begun", "request", requestID(r.Context()), "client", c.ID, "node", string(who.node))
+	p.audit(r.Context(), "device login begun", AuditEvent{}, "state", "begun")
 	uri, shown := p.issuer+pathDevice, showUserCode(userCode)
 	writeJSON(w, http.StatusOK, deviceResponse{
 		DeviceCode: deviceCode, UserCode: shown, VerificationURI: uri, VerificationAll: uri + "?user_code=" + shown,

@@ -103,7 +103,7 @@ func (p *Provider) findDevice(ctx context.Context, who *identity, code string) (
 	}
 	d, err := p.storage.deviceByUserCode(ctx, code)
 	if errors.Is(err, store.ErrNotFound) {
-		p.log.Info("wrong user code", "user", key, "node", string(who.node))
+		p.audit(ctx, "wrong user code", AuditEvent{Event: eventDevice, Result: resultRefused, Reason: "wrong_user_code"})
 		return nil, err
 	}
 	p.codeTries.giveBack(key, now)

@@ -67,6 +67,7 @@ const (
 	pathMetrics    = "/metrics"
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
+	pathAudit      = "/api/v1/audit"
 
 	pathDeviceAuthorization = "/device_authorization"
 	// Of earlier versions.

@@ -274,7 +274,9 @@ func (p *Provider) logError(r *http.Request, e *protocolError) {
 	if e.refusal != nil {
 		attrs = append(attrs, "reason", e.refusal.reason)
 	}
-	log("request failed", attrs...)
+	who := notes(r.Context()).event
+	log("request failed", append(attrs, (&AuditEvent{Event: who.Event, Client: who.Client, User: who.User, Node: who.Node, Grant: who.Grant}).attrs()...)...)
+	p.auditRefusal(r.Context(), e)
 }
 
 // notFoundOr passes store.ErrNotFound on as e and everything else as "the

@@ -59,6 +59,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	grantType := f.get("grant_type")
+	notes(r.Context()).event.Event = tokenEvents[grantType]
 	if grantType == "" {
 		return fail(codeInvalidRequest, "grant_type is missing")
 	}
@@ -164,6 +165,7 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 		return nil, err
 	}
 	a.life = req.life
+	notes(ctx).noteGrant(a)
 	scopes, resources, err := req.narrow(a, p.issuer)
 	if err != nil {
 		return nil, err
@@ -189,6 +191,11 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 			return nil, err
 		}
 	}
+	q.who, q.issuer = who, p.issuer
+	e := decided(notes(ctx).event.Event, q, d)
+	if err := p.auditFirst(ctx, e); err != nil {
+		return nil, err
+	}
 	if m.tokenID, m.refresh, m.expires, err = g.consume(ctx, p, req); err != nil {
 		return nil, err
 	}
@@ -197,7 +204,8 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 		return nil, err
 	}
 	p.noteUse(ctx, req.client, req.life)
-	p.log.Info("tokens issued", "request", requestID(ctx), "client", a.clientID, "user", a.subject, "node", string(a.node), "grant", a.grantID)
+	e.Grant, e.Client = a.grantID, req.client.ID
+	p.noteAudit(ctx, "tokens issued", e)
 	return op.NewResponse(res), nil
 }
 

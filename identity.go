@@ -116,6 +116,7 @@ type identity struct {
 
 	tailnet tailnetInfo // ours, not that of an external node
 	rules   rules
+	faults  []ruleFault // of the policy's rules that are not among rules
 }
 
 func (id *identity) tagged() bool { return len(id.tags) > 0 }
@@ -396,9 +397,8 @@ func newIdentity(addr netip.Addr, res *apitype.WhoIsResponse, info tailnetInfo) 
 		id.login, id.displayName, id.pictureURL = u.LoginName, u.DisplayName, u.ProfilePicURL
 		id.groups = slices.Clone(u.Groups)
 	}
-	var faults []ruleFault
-	id.rules, faults = parseRules(res.CapMap[capability])
-	return id, faults
+	id.rules, id.faults = parseRules(res.CapMap[capability])
+	return id, id.faults
 }
 
 // isExternal reports whether the node belongs to another tailnet: it was
@@ -414,8 +414,16 @@ func isExternal(n *tailcfg.Node, info tailnetInfo) bool {
 	return !info.owns(strings.TrimSuffix(n.Name, "."))
 }
 
-// identify returns who sent the request whose context is ctx.
+// identify returns who sent the request whose context is ctx, and acts in it.
 func (p *Provider) identify(ctx context.Context) (identity, error) {
+	who, err := p.identifyPeer(ctx)
+	if err == nil {
+		notes(ctx).noteUser(&who)
+	}
+	return who, err
+}
+
+func (p *Provider) identifyPeer(ctx context.Context) (identity, error) {
 	peer, ok := peerFrom(ctx)
 	if !ok {
 		return identity{}, errNoPeer
@@ -437,7 +445,7 @@ func (p *Provider) caller(ctx context.Context) (*identity, error) {
 	if foreign, noted := ctx.Value(foreignKey{}).(bool); foreign || !noted {
 		return nil, nil
 	}
-	who, err := p.identify(ctx)
+	who, err := p.identifyPeer(ctx)
 	switch {
 	case err == nil:
 		return &who, nil

@@ -38,6 +38,7 @@ func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) error
 	res, err := p.introspect(r, c, token)
 	if errors.Is(err, errInactive) {
 		p.log.Debug("token is not active", "request", requestID(r.Context()), "client", c.ID, "cause", err.Error())
+		p.auditInactive(r.Context(), err)
 		res, err = &oidc.IntrospectionResponse{}, nil
 	}
 	if err != nil {

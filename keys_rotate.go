@@ -358,7 +358,7 @@ func (b *backend) RotateKeys(ctx context.Context) ([]admin.Key, error) {
 	if err := b.changeKeys(ctx, func(doc *keyDocument, now time.Time) (bool, error) { return doc.rotate(now) }); err != nil {
 		return nil, err
 	}
-	b.p.log.Warn("key rotation begun by an administrator")
+	b.p.audit(ctx, "key rotation begun by an administrator", AuditEvent{Event: eventKey}, "change", "rotation begun")
 	return b.Keys(ctx)
 }
 
@@ -371,7 +371,7 @@ func (b *backend) RetireKey(ctx context.Context, id string) ([]admin.Key, error)
 	if err != nil {
 		return nil, err
 	}
-	b.p.log.Warn("key retired by an administrator", "key", id)
+	b.p.audit(ctx, "key retired by an administrator", AuditEvent{Event: eventKey}, "change", "retired", "key", id)
 	return b.Keys(ctx)
 }
 

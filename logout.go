@@ -193,7 +193,7 @@ func (p *Provider) logOut(w http.ResponseWriter, r *http.Request, l *logoutReque
 	if err != nil {
 		return storeError(err)
 	}
-	p.log.Info("signed out", "request", requestID(r.Context()), "client", clientID, "user", l.who.subject(), "node", string(l.who.node), "grants", n)
+	p.audit(r.Context(), "signed out", AuditEvent{Event: eventLogout, Client: clientID}, "grants", n)
 	s := p.readSession(r, &l.who)
 	s.signOut(clientID)
 	if err := p.writeSession(w, s); err != nil {

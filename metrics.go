@@ -75,7 +75,7 @@ type metrics struct {
 	storeErrors                      counter
 	store                            map[string]*histogram // by verb; constant
 	whoIs                            histogram
-	whoIsErrors                      atomic.Uint64
+	whoIsErrors, auditDropped        atomic.Uint64
 
 	grants grantCount
 }
@@ -272,6 +272,8 @@ func (m *metrics) write(e *exposition) {
 	e.histogram("tsidp_whois_seconds", &m.whoIs)
 	e.family("tsidp_whois_errors_total", "counter", "Questions to the tailnet that it could not answer.")
 	e.sample("tsidp_whois_errors_total", float64(m.whoIsErrors.Load()))
+	e.family("tsidp_audit_dropped_total", "counter", "Audit events that the store took too slowly to keep.")
+	e.sample("tsidp_audit_dropped_total", float64(m.auditDropped.Load()))
 }
 
 // An exposition is a text in the format of Prometheus.

@@ -48,6 +48,7 @@ type Provider struct {
 	metadata  document
 	api       *admin.API
 	metrics   *metrics
+	auditLog  *auditLog
 	tailnet   *watchedTailnet
 
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
@@ -81,7 +82,7 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p := &Provider{
 		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hostname: u.Hostname(), hosts: ownHosts(u, cfg.Hosts),
-		log: cfg.Logger, now: cfg.Now, metrics: newMetrics(),
+		log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), auditLog: newAuditLog(),
 		ready: make(chan struct{}), closed: make(chan struct{}),
 		missed: keyQuestion{turn: make(chan struct{}, 1)},
 
@@ -199,17 +200,25 @@ func (p *Provider) Run(ctx context.Context) error {
 	expire, keys := time.NewTicker(expireEvery), time.NewTicker(keysEvery)
 	defer expire.Stop()
 	defer keys.Stop()
+	defer p.auditLog.finish(ctx, p)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-expire.C:
 			p.expire(ctx)
+			if err := p.trimAudit(ctx, maxAuditRecords); err != nil && ctx.Err() == nil {
+				p.log.Warn("trimming audit log", "error", err.Error())
+			}
 			if err := p.reloadKeys(ctx); err != nil && ctx.Err() == nil {
 				p.log.Error("maintaining keys", "error", err.Error())
 			}
 		case <-keys.C:
 			p.refreshKeys(ctx)
+		case e := <-p.auditLog.incoming():
+			p.auditLog.take(ctx, p, e)
+		case <-p.auditLog.due:
+			p.auditLog.flush(ctx, p)
 		}
 	}
 }

@@ -52,9 +52,9 @@ func (p *Provider) publicRoutes() []route {
 	routes := []route{
 		{path: p.path + pathJWKS, cors: true, methods: get(p.serveKeys)},
 		{path: p.path + pathToken, cors: true, methods: post(p.serveToken)},
-		{path: p.path + pathIntrospect, methods: post(p.serveIntrospect)},
-		{path: p.path + pathRevoke, cors: true, methods: post(p.serveRevoke)},
-		{path: p.path + pathUserinfo, cors: true, methods: map[string]handlerFunc{"GET": p.serveUserinfo, "POST": p.serveUserinfo}},
+		{path: p.path + pathIntrospect, methods: post(noteEvent(eventIntro, p.serveIntrospect))},
+		{path: p.path + pathRevoke, cors: true, methods: post(noteEvent(eventRevoke, p.serveRevoke))},
+		{path: p.path + pathUserinfo, cors: true, methods: map[string]handlerFunc{"GET": noteEvent(eventUserinfo, p.serveUserinfo), "POST": noteEvent(eventUserinfo, p.serveUserinfo)}},
 	}
 	for _, path := range p.metadataPaths() {
 		routes = append(routes, route{path: path, cors: true, methods: get(p.serveMetadata)})
@@ -83,21 +83,22 @@ func (p *Provider) healthRoutes() []route {
 // tailnetRoutes are those beyond the public ones where WhoIs says who asks.
 func (p *Provider) tailnetRoutes() []route {
 	routes := []route{
-		{path: p.path + pathAuthorize, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveAuthorize, "POST": p.serveAuthorize}},
-		{path: p.path + pathAuthorize + pathContinue, page: true, ambient: true, methods: post(p.serveAuthorizeContinue)},
-		{path: p.path + pathLogout, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveLogout, "POST": p.serveLogout}},
-		{path: p.path + pathLogout + pathContinue, page: true, ambient: true, methods: post(p.serveLogoutContinue)},
+		{path: p.path + pathAuthorize, page: true, ambient: true, methods: map[string]handlerFunc{"GET": noteEvent(eventLogin, p.serveAuthorize), "POST": noteEvent(eventLogin, p.serveAuthorize)}},
+		{path: p.path + pathAuthorize + pathContinue, page: true, ambient: true, methods: post(noteEvent(eventLogin, p.serveAuthorizeContinue))},
+		{path: p.path + pathLogout, page: true, ambient: true, methods: map[string]handlerFunc{"GET": noteEvent(eventLogout, p.serveLogout), "POST": noteEvent(eventLogout, p.serveLogout)}},
+		{path: p.path + pathLogout + pathContinue, page: true, ambient: true, methods: post(noteEvent(eventLogout, p.serveLogoutContinue))},
 	}
 	routes = append(routes,
-		route{path: p.path + pathDeviceAuthorization, ambient: true, methods: post(p.serveDeviceAuthorization)},
-		route{path: p.path + pathDevice, page: true, ambient: true, methods: map[string]handlerFunc{"GET": p.serveDevice, "POST": p.serveDeviceDecision}},
+		route{path: p.path + pathDeviceAuthorization, ambient: true, methods: post(noteEvent(eventDevice, p.serveDeviceAuthorization))},
+		route{path: p.path + pathDevice, page: true, ambient: true, methods: map[string]handlerFunc{"GET": noteEvent(eventDevice, p.serveDevice), "POST": noteEvent(eventDevice, p.serveDeviceDecision)}},
 		route{path: p.path + pathMetrics, ambient: true, methods: get(p.requireMetrics(p.serveMetrics))},
 	)
 	routes = append(routes,
-		route{path: p.path + pathRegister, ambient: true, cors: true, methods: post(p.serveRegister)},
+		route{path: p.path + pathRegister, ambient: true, cors: true, methods: post(noteEvent(eventRegister, p.serveRegister))},
 		// The token says who asks.
 		route{path: p.path + pathRegister + "/{id}", cors: true, methods: map[string]handlerFunc{
-			"GET": p.serveRegistration, "PUT": p.serveUpdateRegistration, "DELETE": p.serveDeleteRegistration,
+			"GET": noteEvent(eventRegister, p.serveRegistration), "PUT": noteEvent(eventRegister, p.serveUpdateRegistration),
+			"DELETE": noteEvent(eventRegister, p.serveDeleteRegistration),
 		}},
 	)
 	return append(routes, p.apiRoutes(p.requireAdmin)...)
@@ -140,6 +141,7 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 			"GET": guard(p.api.GetCompat), "DELETE": guard(p.api.DeleteClient),
 		}},
 		{path: p.path + pathCompatEdit + "{id}", ambient: true, methods: post(guard(p.api.EditCompat))},
+		{path: p.path + pathAudit, ambient: true, methods: get(guard(p.api.ListAudit))},
 		{path: p.path + pathKeys, ambient: true, methods: get(guard(p.api.ListKeys))},
 		{path: p.path + pathKeys + "/rotate", ambient: true, methods: post(guard(p.api.RotateKeys))},
 		{path: p.path + pathKeys + "/{kid}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RetireKey)}},
@@ -252,7 +254,7 @@ func (p *Provider) ownHost(host string) bool {
 
 // requireAdmin lets administrators of the tailnet through.
 func (p *Provider) requireAdmin(h handlerFunc) handlerFunc {
-	return p.require(actAdminister, "use the administration", h)
+	return noteEvent(eventAdmin, p.require(actAdminister, "use the administration", h))
 }
 
 // require lets those through who may do what act is, but not the pages of
@@ -285,6 +287,8 @@ func requireUnixSocket(h handlerFunc) handlerFunc {
 		if !peer.unix {
 			return fail(codeAccessDenied, "the administration is open on the unix socket only")
 		}
+		n := notes(r.Context())
+		n.event.Event, n.event.Login, n.proved = eventAdmin, "unix socket", true
 		return h(w, r)
 	}
 }

@@ -259,7 +259,7 @@ func (s *storage) rotate(ctx context.Context, r *refreshRequest) (id, refresh st
 	salt, err := s.p.store.Rotate(ctx, rot)
 	switch {
 	case errors.Is(err, store.ErrReuse):
-		s.p.log.Warn("refresh token reused; its grant is revoked", "grant", r.grantID, "client", r.clientID)
+		s.p.audit(ctx, "refresh token reused; its grant is revoked", AuditEvent{Event: eventRevoke, Grant: r.grantID, Client: r.clientID, Reason: "reuse"})
 		fallthrough
 	case errors.Is(err, store.ErrDead), errors.Is(err, store.ErrNotFound):
 		return "", "", time.Time{}, fail(codeInvalidGrant, "the refresh token is not valid, has expired or has been revoked").because(err)
@@ -304,7 +304,7 @@ func (s *storage) killGrant(ctx context.Context, id, reason string) error {
 		return storeError(err)
 	}
 	if n > 0 {
-		s.p.log.Warn("grant revoked", "grant", id, "reason", reason)
+		s.p.audit(ctx, "grant revoked", AuditEvent{Event: eventRevoke, Grant: id, Reason: reason})
 	}
 	return nil
 }

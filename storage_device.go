@@ -185,10 +185,14 @@ func (s *storage) decideDevice(ctx context.Context, id string, who *identity, ap
 		if err := apply(d); err != nil {
 			return err
 		}
+		e := AuditEvent{Event: eventDevice, Client: d.clientID, User: who.subject(), Node: string(who.node), Grant: d.grantID, Resources: d.resources, Scopes: d.scopes}
+		if err := s.p.auditFirst(ctx, e, "state", d.state); err != nil {
+			return err
+		}
 		d.subject, d.node, d.addr, d.decidedAt = who.subject(), who.node, who.addr, s.p.now().UTC()
 		switch err := s.writeDevice(ctx, d); {
 		case err == nil:
-			s.p.log.Info("device login decided", "state", d.state, "client", d.clientID, "user", d.subject, "node", string(d.node), "grant", d.grantID)
+			s.p.noteAudit(ctx, "device login decided", e, "state", d.state)
 			return nil
 		case !errors.Is(err, store.ErrConflict):
 			return storeError(err)

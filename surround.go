@@ -18,14 +18,13 @@ type requestIDKey struct{}
 
 // requestID names a request in the log and on error pages.
 func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+	return notes(ctx).id
 }
 
 func (p *Provider) surround(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := rand.Text()[:12]
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, &requestNotes{id: id}))
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 
 		h := w.Header()

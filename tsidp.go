@@ -117,6 +117,14 @@ type Config struct {
 	// /readyz.
 	Checks []Check
 
+	// Audit, if not nil, takes every decision: of logins, consents and tokens
+	// before it is carried out, of everything else after it. It is called
+	// concurrently, and requests wait for it. Its error is logged.
+	Audit func(context.Context, AuditEvent) error
+	// AuditRequired refuses logins, consents and tokens that Audit has not
+	// taken: 503, and nothing is consumed.
+	AuditRequired bool
+
 	// DebugRequests logs every request and response at level debug, with
 	// secrets, codes, tokens and cookies replaced.
 	DebugRequests bool
@@ -265,6 +273,9 @@ func (c *Config) validate() error {
 	}
 	if c.KeyRotation != 0 && c.KeyRotation < minKeyRotation {
 		errs = append(errs, fmt.Errorf("Config.KeyRotation is %v, want at least %v", c.KeyRotation, minKeyRotation))
+	}
+	if c.AuditRequired && c.Audit == nil {
+		errs = append(errs, errors.New("Config.AuditRequired is set without Config.Audit"))
 	}
 	if err := validateChecks(c.Checks); err != nil {
 		errs = append(errs, err)

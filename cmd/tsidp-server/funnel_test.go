@@ -99,7 +99,7 @@ func TestFunnel(t *testing.T) {
 	if res.StatusCode != http.StatusForbidden || !strings.Contains(body, "You are not on the tailnet") || !strings.Contains(body, "Connect this device to Tailscale") {
 		t.Errorf("authorize from the internet: %s: %s", res.Status, body)
 	}
-	if res, body := read(t, outside.client, p.issuer+"/api/v1/clients"); res.StatusCode != http.StatusNotFound {
+	if res, body := read(t, outside.client, p.issuer+"/api/v1/clients"); res.StatusCode != http.StatusForbidden {
 		t.Errorf("the administration from the internet: %s: %s", res.Status, body)
 	}
 	if res, body := read(t, inside.client, p.issuer+"/api/v1/clients"); res.StatusCode != http.StatusOK {

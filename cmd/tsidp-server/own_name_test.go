@@ -68,7 +68,7 @@ func TestOwnName(t *testing.T) {
 		t.Errorf("authorize over the socket: %s: %s", res.Status, body)
 	}
 	// The socket is none for administrators, although they have one.
-	if res, body := read(t, proxy.client, p.issuer+"/api/v1/clients"); res.StatusCode != http.StatusNotFound {
+	if res, body := read(t, proxy.client, p.issuer+"/api/v1/clients"); res.StatusCode != http.StatusForbidden {
 		t.Errorf("the administration over the socket: %s: %s", res.Status, body)
 	}
 	if code := inside.process.end(syscall.SIGTERM); code != exitOK {

@@ -198,6 +198,8 @@ type Backend interface {
 	RotateKeys(ctx context.Context) ([]Key, error)
 	// RetireKey removes a key at once, and what it signed with it.
 	RetireKey(ctx context.Context, id string) ([]Key, error)
+	// Audit returns events of the audit log.
+	Audit(ctx context.Context, q AuditQuery) (AuditPage, error)
 	// Reject makes the error for a request that cannot be read. field is the
 	// path of the member at fault, or empty.
 	Reject(field, format string, args ...any) error
