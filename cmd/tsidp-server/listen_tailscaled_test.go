@@ -31,28 +31,21 @@ import (
 	"tailscale.com/ipn"
 )
 
-// buildTailscaled compiles tailscaled from the module of this one, with tags
-// if there are to be any, and returns the path. The program stays in the cache
-// of the user: to link it anew would take longer than the tests.
-func buildTailscaled(tags string) (string, error) {
+// buildTailscaled compiles tailscaled from the module of this one and returns
+// the path. The program stays in the cache of the user: to link it anew would
+// take longer than the tests.
+var buildTailscaled = sync.OnceValues(func() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		dir = os.TempDir()
 	}
-	bin := filepath.Join(dir, "tsidp-test", "tailscaled"+strings.ReplaceAll("-"+tags, "_", "-"))
-	out, err := exec.Command("go", "build", "-tags", tags, "-ldflags", "-s -w", "-o", bin, "tailscale.com/cmd/tailscaled").CombinedOutput()
+	bin := filepath.Join(dir, "tsidp-test", "tailscaled")
+	out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", bin, "tailscale.com/cmd/tailscaled").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building tailscaled: %w\n%s", err, out)
 	}
 	return bin, nil
-}
-
-// anybodysTailscaled takes orders from every user, sharedTailscaled, which is
-// what people have, tells users apart.
-var (
-	anybodysTailscaled = sync.OnceValues(func() (string, error) { return buildTailscaled("ts_omit_unixsocketidentity") })
-	sharedTailscaled   = sync.OnceValues(func() (string, error) { return buildTailscaled("") })
-)
+})
 
 // ordinaryUser returns a user who is not root: nobody if the tests run as root,
 // or else who they run as.
@@ -75,9 +68,12 @@ type host struct {
 }
 
 // newHost starts tailscaled as the user uid. It has not joined the tailnet yet.
-func newHost(t *testing.T, tn *tailnettest.Tailnet, build func() (string, error), uid int) *host {
+//
+// tailscaled asks sudo whether a user who is not root may have it serve a
+// socket. Here sudo says what sudo says: true or false.
+func newHost(t *testing.T, tn *tailnettest.Tailnet, uid int, sudo string) *host {
 	t.Helper()
-	bin, err := build()
+	bin, err := buildTailscaled()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +85,14 @@ func newHost(t *testing.T, tn *tailnettest.Tailnet, build func() (string, error)
 	state := filepath.Join(h.dir, "tailscale")
 	tn.CertFiles(t, state, tn.FQDN("host"))
 	h.give(state, uid)
+	if err := os.WriteFile(filepath.Join(h.dir, "sudo"), []byte("#!/bin/sh\n"+sudo+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	h.socket = filepath.Join(h.dir, "ts.sock")
 	h.client = &local.Client{Socket: h.socket, UseSocketOnly: true}
 
 	h.tailscaled = exec.Command(copied, "--tun=userspace-networking", "--statedir="+state, "--state=mem:", "--socket="+h.socket, "--port=0", "--no-logs-no-support")
-	h.tailscaled.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir}, tn.Env()...)
+	h.tailscaled.Env = append([]string{"PATH=" + h.dir, "HOME=" + h.dir}, tn.Env()...)
 	h.tailscaled.Stderr = h.log
 	h.tailscaled.SysProcAttr = as(uid)
 	if err := h.tailscaled.Start(); err != nil {
@@ -284,7 +283,7 @@ func TestTailscaled(t *testing.T) {
 	tn.Expect("host", id)
 	tn.SetGrants(tailnettest.Allow("root@example.com", "host", adminCapability))
 	uid := ordinaryUser()
-	h := newHost(t, tn, anybodysTailscaled, uid)
+	h := newHost(t, tn, uid, "true")
 	dir := h.mkdir(uid)
 	lns, err := listenLoopback(0) // a free port; the program takes it over
 	if err != nil {
@@ -418,7 +417,7 @@ func TestTailscaledSession(t *testing.T) {
 	tn := tailnettest.Start(t)
 	tn.Expect("host", tailnettest.Tagged("tag:idp"))
 	uid := ordinaryUser()
-	h := newHost(t, tn, anybodysTailscaled, uid)
+	h := newHost(t, tn, uid, "true")
 	h.join()
 	dir := h.mkdir(uid)
 	background := &ipn.ServeConfig{
@@ -430,7 +429,7 @@ func TestTailscaledSession(t *testing.T) {
 	}
 	desk := tn.Node(t, "desk", tailnettest.User("root@example.com")).Up(t)
 
-	if log := h.server(uid, dir, "-port", "8443").fail(); !strings.Contains(log, "listener already exists for port 8443") || !strings.Contains(log, "choose another by -port") {
+	if log := h.server(uid, dir, "-port", "8443").fail(); !strings.Contains(log, "port 8443 is taken in the Serve configuration") || !strings.Contains(log, "choose another by -port") {
 		t.Errorf("on a port that is taken:\n%s", log)
 	}
 	if log := h.server(uid, dir, "-funnel").fail(); !strings.Contains(log, "offering Funnel") || !strings.Contains(log, "https://tailscale.com/s/no-funnel") {
@@ -470,17 +469,17 @@ func TestTailscaledSession(t *testing.T) {
 	}
 }
 
-// TestTailscaledShared: with a tailscaled that tells users apart, as installed
-// ones do, root is served, and nobody else.
-func TestTailscaledShared(t *testing.T) {
+// TestTailscaledRoot: where tailscaled and the server are root's, which is
+// the usual case, and sudo has no say.
+func TestTailscaledRoot(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("to be root and others takes root; TestTailscaled runs as an ordinary user")
+		t.Skip("needs root; TestTailscaled runs as an ordinary user")
 	}
 	tn := tailnettest.Start(t)
 	tn.Expect("host", tailnettest.Tagged("tag:idp"))
 	tn.SetGrants(tailnettest.Allow("root@example.com", "host", adminCapability))
-	h := newHost(t, tn, sharedTailscaled, 0)
+	h := newHost(t, tn, 0, "false")
 	h.join()
 	desk := tn.Node(t, "desk", tailnettest.User("root@example.com")).Up(t)
 	p := h.server(0, h.mkdir(0))
@@ -491,6 +490,16 @@ func TestTailscaledShared(t *testing.T) {
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d after SIGTERM\n%s", code, p.stderr)
 	}
+}
+
+// TestTailscaledRefused: tailscaled does not serve the sockets of ordinary
+// users without sudo rights, and they read why.
+func TestTailscaledRefused(t *testing.T) {
+	t.Parallel()
+	tn := tailnettest.Start(t)
+	tn.Expect("host", tailnettest.Tagged("tag:idp"))
+	h := newHost(t, tn, os.Geteuid(), "false")
+	h.join()
 	uid := ordinaryUser()
 	log := h.server(uid, h.mkdir(uid)).fail()
 	for _, want := range []string{"setting the Serve configuration of tailscaled", "only for root, or for its operator (tailscale set --operator=USER) who may also run tailscale by sudo"} {
