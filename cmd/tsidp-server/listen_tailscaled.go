@@ -161,6 +161,9 @@ func (s *session) serve(ctx context.Context, c config, st *state, log *slog.Logg
 			return fmt.Errorf("offering Funnel: %w", err)
 		}
 	}
+	if err := s.checkPort(ctx, c.port); err != nil {
+		return err
+	}
 	if err := st.checkIssuer(ctx, issuer, false); err != nil {
 		return err
 	}
@@ -194,6 +197,19 @@ func (s *session) serve(ctx context.Context, c config, st *state, log *slog.Logg
 		return errors.Join(cause, err)
 	}
 	return err
+}
+
+// checkPort refuses a port that Serve uses for something else. tailscaled would
+// do so later, when the port is in the issuer that the store was stamped with.
+func (s *session) checkPort(ctx context.Context, port int) error {
+	all, err := s.tailscaled.GetServeConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the Serve configuration of tailscaled: %w", err)
+	}
+	if _, taken := all.View().FindTCP(uint16(port)); taken {
+		return fmt.Errorf("port %d is taken in the Serve configuration of tailscaled, see tailscale serve status: choose another by -port", port)
+	}
+	return nil
 }
 
 // errSessionEnded: nothing leads to this server any more.
@@ -301,7 +317,7 @@ func (s *session) configure(ctx context.Context, c config, socket string) error 
 		case local.IsPreconditionsFailedError(err) && try < tries:
 			continue // somebody else has changed it in between
 		}
-		return explainRefusal(err, c.port)
+		return explainRefusal(err)
 	}
 }
 
@@ -320,15 +336,11 @@ func serveConfig(host string, port int, socket string, funnel bool) *ipn.ServeCo
 	return sc
 }
 
-// explainRefusal tells what to do about an error of SetServeConfig, which has
-// no types for them.
-func explainRefusal(err error, port int) error {
+// explainRefusal tells what to do about an error of SetServeConfig.
+func explainRefusal(err error) error {
 	const doing = "setting the Serve configuration of tailscaled"
-	switch {
-	case local.IsAccessDeniedError(err), strings.Contains(err.Error(), "must be root"):
+	if local.IsAccessDeniedError(err) || strings.Contains(err.Error(), "must be root") {
 		return fmt.Errorf("%s: %w: tailscaled leads to a unix socket only for root, or for its operator (tailscale set --operator=USER) who may also run tailscale by sudo: run this server as one of them", doing, err)
-	case strings.Contains(err.Error(), "listener already exists"):
-		return fmt.Errorf("%s: %w: something else is served on port %d, see tailscale serve status; choose another by -port", doing, err, port)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
