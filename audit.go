@@ -38,7 +38,7 @@ type AuditEvent struct {
 
 	// Resources and Scopes are those that were allowed.
 	Resources []string `json:"resources,omitempty"`
-	Scopes    []string `json:"scopes,omitempty"`
+	Scopes    []string `json:"scopes,omitempty"` // likewise
 	// Rules are the places, from 0, of the rules of the peer's policy without
 	// which it would have been refused. Empty: no rule was needed.
 	Rules []int `json:"rules,omitempty"`
