@@ -21,7 +21,7 @@ import (
 // An AuditEvent is one decision of the provider. It holds no secret, code or
 // token.
 type AuditEvent struct {
-	Time time.Time `json:"time"` // when it was decided
+	Time time.Time `json:"time"` // of the decision
 	// Event says what was to be done: login, consent, device, code, refresh,
 	// exchange, machine, userinfo, introspection, logout, revocation,
 	// registration, client, key, or administration.
@@ -36,8 +36,9 @@ type AuditEvent struct {
 	Client string `json:"client,omitempty"` // client_id
 	Grant  string `json:"grant,omitempty"`  // the login that tokens hang from
 
-	Resources []string `json:"resources,omitempty"` // asked for
-	Scopes    []string `json:"scopes,omitempty"`    // asked for
+	// Resources and Scopes are those that were allowed.
+	Resources []string `json:"resources,omitempty"`
+	Scopes    []string `json:"scopes,omitempty"` // likewise
 	// Rules are the places, from 0, of the rules of the peer's policy without
 	// which it would have been refused. Empty: no rule was needed.
 	Rules []int `json:"rules,omitempty"`

@@ -24,11 +24,12 @@ import (
 // The audit log in the store. Each record holds the events of about a second,
 // so that a busy provider writes as often as an idle one.
 
+// kindAudit is the kind of its records. Their ID begins with the time, so that
+// the oldest come first; by indexRecent the newest do.
+const kindAudit store.Kind = "audit"
+
 const (
-	// kindAudit is the kind of its records. Their ID begins with the time, so
-	// that the oldest come first; by indexRecent the newest do.
-	kindAudit   store.Kind = "audit"
-	indexRecent            = "recent"
+	indexRecent = "recent"
 
 	auditEvery = time.Second
 	auditBatch = 100  // events in a record

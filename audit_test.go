@@ -398,7 +398,10 @@ func TestAuditProof(t *testing.T) {
 			t.Errorf("%s: kept %t, want %t", test.name, kept, test.kept)
 		}
 	}
-	f.p.auditLog.add(AuditEvent{Detail: strings.Repeat("é", maxAuditText), Scopes: make([]string, 500)})
+	long := AuditEvent{Detail: strings.Repeat("é", maxAuditText), Scopes: make([]string, 500)}.clipped()
+	if len(long.Detail) > maxAuditText+len("…") || len(long.Scopes) > maxResources {
+		t.Errorf("an event keeps %d bytes and %d scopes", len(long.Detail), len(long.Scopes))
+	}
 }
 
 // TestRulesBehind: the rules that decided, and no others.
