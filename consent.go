@@ -66,14 +66,12 @@ func (c *client) fingerprint() string {
 	if err != nil { // our own types always marshal
 		panic(fmt.Sprintf("marshalling client metadata: %v", err))
 	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
+	return digest(string(b))
 }
 
 // consentKey is the ID of the record.
 func consentKey(a *authorizeRequest) string {
-	sum := sha256.Sum256([]byte(a.who.subject() + "\x00" + a.client.ID + "\x00" + redirectHost(a.replyTo)))
-	return hex.EncodeToString(sum[:])
+	return digest(a.who.subject(), a.client.ID, redirectHost(a.replyTo))
 }
 
 // redirectHost is where a code goes: scheme, host and port; of a loopback
@@ -195,10 +193,13 @@ func (p *Provider) askConsent(w http.ResponseWriter, a *authorizeRequest, c *cod
 // shown names all that a consent page is about: the answer counts only for
 // that.
 func shown(a *authorizeRequest, c *codeRequest) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{
-		a.client.fingerprint(), a.replyTo, strings.Join(c.scopes, " "), strings.Join(c.resources, " "),
-	}, "\x00")))
-	return hex.EncodeToString(sum[:16])
+	return digest(a.client.fingerprint(), a.replyTo, strings.Join(c.scopes, " "), strings.Join(c.resources, " "))
+}
+
+// digest stands for texts that hold no NUL.
+func digest(texts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(texts, "\x00")))
+	return hex.EncodeToString(sum[:])
 }
 
 // provenance says, for people, who vouches for the client.
@@ -234,7 +235,7 @@ func scopeInWords(scope string) string {
 	case scopeProfile:
 		return "see your name, user name and picture"
 	case scopeEmail:
-		return "see your e-mail address"
+		return "see your email address"
 	case scopeGroups:
 		return "see your groups"
 	case scopeTailscale:

@@ -70,7 +70,7 @@ func TestConsentOnce(t *testing.T) {
 	}
 	page := ask("scope", "openid email", "resource", testResource)
 	for _, want := range []string{
-		"Agent", "gus@github on gusbook", "https://agent.example", "ada@example.com", "lap", testResource, "know who you are", "see your e-mail address", "Deny</button>",
+		"Agent", "gus@github on gusbook", "https://agent.example", "ada@example.com", "lap", testResource, "know who you are", "see your email address", "Deny</button>",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q:\n%s", want, page)

@@ -83,7 +83,7 @@ func (p *Provider) serveRegister(w http.ResponseWriter, r *http.Request) error {
 	now := p.now().UTC()
 	c := &client{
 		Origin: originRegistered, CreatedAt: now, ExpiresAt: now.Add(newRegistration),
-		Owner: &clientOwner{Subject: who.subject(), Login: who.login, Node: who.node, Name: who.shortNode(), Page: page},
+		Owner: &clientOwner{Subject: who.subject(), Login: who.login, Node: who.node, Name: who.label(), Page: page},
 	}
 	if err := c.describe(reg, page); err != nil {
 		return err

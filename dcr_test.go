@@ -161,7 +161,7 @@ func TestRegister(t *testing.T) {
 	if c.Origin != originRegistered || c.Access != accessTailnet || len(c.Secrets) > 0 {
 		t.Errorf("stored %+v", c)
 	}
-	if diff := cmp.Diff(&clientOwner{Subject: "userid:1001", Login: "ada@example.com", Node: "n1001CNTRL", Name: "lap"}, c.Owner); diff != "" {
+	if diff := cmp.Diff(&clientOwner{Subject: "userid:1001", Login: "ada@example.com", Node: "n1001CNTRL", Name: "lap.tail1234.ts.net"}, c.Owner); diff != "" {
 		t.Errorf("owner (-want +got):\n%s", diff)
 	}
 	// Others use it too, once they have agreed.
@@ -460,7 +460,7 @@ func TestRegisterForeignPage(t *testing.T) {
 	if again := f.register(ada, registrationOf(), page("null")...).registration(201); again.ID == opaque.ID {
 		t.Error("another opaque origin got the client")
 	}
-	if consent := f.browser(gus).login(forClient(other)...).page(http.StatusOK); !strings.Contains(consent, "ada@example.com on lap, through the web page https://inspector.example") {
+	if consent := f.browser(gus).login(forClient(other)...).page(http.StatusOK); !strings.Contains(consent, "ada@example.com on lap.tail1234.ts.net, through the web page https://inspector.example") {
 		t.Errorf("the consent page does not say where it comes from:\n%s", withoutStyle(consent))
 	}
 	for _, method := range []any{nil, "client_secret_basic", "client_secret_post"} {

@@ -5,14 +5,12 @@ package tsidp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tailscale/tsidp/store"
-	"tailscale.com/tailcfg"
 )
 
 // The page on which a person decides about a device (RFC 8628 section 3.3):
@@ -51,14 +49,15 @@ type deviceQuestion struct {
 	Code      string
 	Client    string
 	ClientURI string
-	SelfNamed bool   // the client has chosen its name itself
-	Who, Node string // of the person
-	Asker     asker
-	Others    bool // the asking node is another person's
-	Scopes    []string
-	Resources []string
-	Stays     bool // it can refresh its tokens
-	Proof     string
+	// Provenance says where a client comes from that has chosen its name itself.
+	Provenance string
+	Who, Node  string // of the person
+	Asker      asker
+	Others     bool // the asking node is another person's
+	Scopes     []string
+	Resources  []string
+	Stays      bool // it can refresh its tokens
+	Proof      string
 }
 
 // serveDevice shows the page.
@@ -127,12 +126,17 @@ func (p *Provider) showDevice(w http.ResponseWriter, r *http.Request, d *deviceR
 		return err
 	}
 	q := &deviceQuestion{
-		Code: showUserCode(code), Client: c.displayName(), ClientURI: c.ClientURI, Who: who.principal(), Node: nodeLabel(who),
+		Code: showUserCode(code), Client: c.displayName(), ClientURI: c.ClientURI, Who: who.principal(), Node: who.label(),
 		Asker: d.asker, Others: !d.asker.Tagged && d.asker.Subject != who.subject(),
-		Scopes: scopeWords(may.scopes), Resources: may.resources,
-		SelfNamed: c.Origin != originAdministrator, Stays: c.allowsGrantType(grantRefreshToken),
+		Resources: may.resources, Stays: c.allowsGrantType(grantRefreshToken),
 	}
-	if q.Proof, err = p.sealDeviceProof(d, who, code); err != nil {
+	for _, s := range may.scopes {
+		q.Scopes = append(q.Scopes, scopeInWords(s))
+	}
+	if !c.trusted() {
+		q.Provenance = c.provenance()
+	}
+	if q.Proof, err = p.sealProof(proof{Path: pathDevice, Device: d.record.ID, UserCode: code, Shown: shownDevice(d, c, may)}, who); err != nil {
 		return err
 	}
 	return p.renderDevice(w, http.StatusOK, devicePage{Title: "Connect a device to " + c.displayName() + "?", Question: q})
@@ -192,11 +196,11 @@ func (p *Provider) serveDeviceDecision(w http.ResponseWriter, r *http.Request) e
 	}
 	switch f.get("decision") {
 	case "approve":
-		if err = p.approveDevice(r.Context(), proof.ID, &who); err == nil {
+		if err = p.approveDevice(r.Context(), proof, &who); err == nil {
 			p.metrics.logins.inc(loginDevice)
 		}
 	case "deny":
-		err = p.storage.decideDevice(r.Context(), proof.ID, &who, func(d *deviceRequest) error {
+		err = p.storage.decideDevice(r.Context(), proof.Device, &who, func(d *deviceRequest) error {
 			d.state = deviceDenied
 			return nil
 		})
@@ -212,60 +216,42 @@ func (p *Provider) serveDeviceDecision(w http.ResponseWriter, r *http.Request) e
 	return nil
 }
 
-// approveDevice gives the request with this id to the person. What the policy
-// said when the page was shown does not count.
-func (p *Provider) approveDevice(ctx context.Context, id string, who *identity) error {
-	return p.storage.decideDevice(ctx, id, who, func(d *deviceRequest) error {
+// approveDevice gives the request to the person, if it still is what the page
+// has shown.
+func (p *Provider) approveDevice(ctx context.Context, pr *proof, who *identity) error {
+	return p.storage.decideDevice(ctx, pr.Device, who, func(d *deviceRequest) error {
 		c, err := p.deviceClient(ctx, d)
 		if err != nil {
 			return err
 		}
-		d.state = deviceApproved
 		may, err := p.mayApprove(d, c, who)
-		d.resources, d.scopes = may.resources, may.scopes
-		return err
+		if err != nil {
+			return err
+		}
+		if shownDevice(d, c, may) != pr.Shown {
+			return fail(codeInvalidRequest, "The application, or what it may have, has changed meanwhile. Type the code of the device again, and look once more.")
+		}
+		d.state, d.resources, d.scopes = deviceApproved, may.resources, may.scopes
+		return nil
 	})
 }
 
-// purposeDevice is the purpose of sealed device proofs.
-const purposeDevice = "device"
-
-// A deviceProof is in the form of the page: that this person was shown this
-// request on this node. A page of another site cannot make one, nor can
-// somebody else use it.
-type deviceProof struct {
-	ID       string               `json:"id"` // of the record
-	UserCode string               `json:"user_code"`
-	Subject  string               `json:"sub"`
-	Node     tailcfg.StableNodeID `json:"node"`
-	At       int64                `json:"at"` // Unix seconds
-}
-
-func (p *Provider) sealDeviceProof(d *deviceRequest, who *identity, code string) (string, error) {
-	b, err := json.Marshal(deviceProof{d.record.ID, code, who.subject(), who.node, p.now().Unix()})
-	if err != nil {
-		return "", fmt.Errorf("sealing device proof: %w", err)
-	}
-	return p.keys.Load().sealer.Seal(purposeDevice, b), nil
+// shownDevice names all that the page is about: the approval counts only for
+// that.
+func shownDevice(d *deviceRequest, c *client, may decision) string {
+	return digest(d.record.ID, c.fingerprint(), strings.Join(may.scopes, " "), strings.Join(may.resources, " "))
 }
 
 // openDeviceProof reads the proof of a form that who sends.
-func (p *Provider) openDeviceProof(ctx context.Context, sealed string, who *identity) (*deviceProof, error) {
-	b, err := p.unseal(ctx, purposeDevice, sealed)
-	var proof deviceProof
-	if err == nil {
-		err = json.Unmarshal(b, &proof)
-	}
-	if age := p.now().Sub(time.Unix(proof.At, 0)); err == nil && (age < -clockSkew || age >= deviceLifetime) {
-		err = fmt.Errorf("proof is %v old", age)
-	}
-	if err == nil && (proof.Subject != who.subject() || proof.Node != who.node) {
-		err = errors.New("proof of somebody else")
+func (p *Provider) openDeviceProof(ctx context.Context, sealed string, who *identity) (*proof, error) {
+	pr, err := p.openProof(ctx, pathDevice, sealed)
+	if err == nil && !p.isCurrent(pr, who) {
+		err = errors.New("proof of somebody else, or too old")
 	}
 	if err != nil {
 		return nil, fail(codeInvalidRequest, "This form is not yours, or too old. Type the code of the device again.").because(err)
 	}
-	return &proof, nil
+	return pr, nil
 }
 
 func (p *Provider) askAgain(w http.ResponseWriter, typed, problem string) error {
@@ -275,30 +261,4 @@ func (p *Provider) askAgain(w http.ResponseWriter, typed, problem string) error 
 func (p *Provider) renderDevice(w http.ResponseWriter, status int, page devicePage) error {
 	page.Action = p.path + pathDevice
 	return p.pages.renderForm(w, status, "device.html", page)
-}
-
-// nodeLabel names the device of a person.
-func nodeLabel(id *identity) string {
-	if id.nodeName == "" {
-		return id.addr.String()
-	}
-	return id.nodeName
-}
-
-// scopeWords say what scopes mean.
-func scopeWords(scopes []string) []string {
-	words := map[string]string{
-		scopeOpenID:    "who you are: a number that stays the same",
-		scopeProfile:   "your name and picture",
-		scopeEmail:     "your email address",
-		scopeGroups:    "the groups you are in",
-		scopeTailscale: "your device: its name, addresses and tags, and the tailnet",
-	}
-	var list []string
-	for _, s := range scopes {
-		if w, ok := words[s]; ok {
-			list = append(list, w)
-		}
-	}
-	return list
 }

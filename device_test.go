@@ -1039,16 +1039,58 @@ func TestDevicePageEscapes(t *testing.T) {
 	}
 }
 
-// TestDeviceSelfNamed: a name that only the client stands for is marked.
+// TestDeviceSelfNamed: a name that only the client stands for is marked, and
+// the page says where it comes from.
 func TestDeviceSelfNamed(t *testing.T) {
 	f := newDeviceFixture(t)
-	const warning = "has registered itself"
+	const warning = "has chosen this name itself"
 	d := f.beginDevice(ci)
-	if body := f.devicePage(ada, d.UserCode).page(200); strings.Contains(body, warning) {
+	for _, origin := range []string{originAdministrator, originDeclared} {
+		f.editClient("cli", func(c *client) { c.Origin = origin })
+		if body := f.devicePage(ada, d.UserCode).page(200); strings.Contains(body, warning) {
+			t.Errorf("%s: page %s", origin, content(body))
+		}
+	}
+	f.editClient("cli", func(c *client) {
+		c.Origin, c.Owner = originRegistered, &clientOwner{Subject: "userid:1002", Login: "gus@github", Name: "gusbook"}
+	})
+	if body := f.devicePage(ada, d.UserCode).page(200); !strings.Contains(body, warning) || !strings.Contains(body, "gus@github on gusbook") {
 		t.Errorf("page %s", content(body))
 	}
-	f.editClient("cli", func(c *client) { c.Origin = originRegistered })
-	if body := f.devicePage(ada, d.UserCode).page(200); !strings.Contains(body, warning) {
-		t.Errorf("page %s", content(body))
+}
+
+// TestDeviceShowsAllScopes: whatever would be granted stands on the page, also
+// what only a rule knows.
+func TestDeviceShowsAllScopes(t *testing.T) {
+	f := newDeviceFixture(t)
+	f.allow(ada, `{"scopes":["mcp:*"]}`)
+	d := f.beginDevice(ci, "scope", "openid mcp:write offline_access")
+	body := f.devicePage(ada, d.UserCode).page(200)
+	for _, scope := range []string{scopeOpenID, "mcp:write", scopeOfflineAccess} {
+		if !strings.Contains(body, scopeInWords(scope)) {
+			t.Errorf("the page does not show %s: %s", scope, content(body))
+		}
+	}
+}
+
+// TestDeviceApprovalIsForWhatWasShown: what has changed since is looked at
+// again.
+func TestDeviceApprovalIsForWhatWasShown(t *testing.T) {
+	for name, change := range map[string]func(*fixture){
+		"name":  func(f *fixture) { f.editClient("cli", func(c *client) { c.Name = "Bank" }) },
+		"scope": func(f *fixture) { f.allow(ada, `{"scopes":["mcp:*"]}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newDeviceFixture(t)
+			d := f.beginDevice(ci, "scope", "openid mcp:write")
+			proof := f.proof(ada, d.UserCode)
+			change(f)
+			f.clock.advance(2 * time.Second)
+			f.decideBy(ada, proof, "approve").page(http.StatusBadRequest)
+			f.poll(d.DeviceCode).wantError(400, "authorization_pending")
+			f.decide(ada, d.UserCode, "approve")
+			f.clock.advance(10 * time.Second)
+			f.poll(d.DeviceCode).tokens()
+		})
 	}
 }

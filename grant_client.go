@@ -161,7 +161,7 @@ func (p *Provider) nodeClient(ctx context.Context, id string) (*client, error) {
 // clientOfNode: what a tagged node is, its rules say.
 func clientOfNode(who *identity) *client {
 	c := newNodeClient(who.subject())
-	c.Name, c.ResourceIdentifiers = who.shortNode(), who.rules.introspects()
+	c.Name, c.ResourceIdentifiers = who.label(), who.rules.introspects()
 	return c
 }
 

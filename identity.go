@@ -149,6 +149,14 @@ func (id *identity) principal() string {
 	return id.login
 }
 
+// label names the device for people.
+func (id *identity) label() string {
+	if id.nodeName == "" {
+		return id.addr.String()
+	}
+	return id.nodeName
+}
+
 // source names the peer as the src of a grant does.
 func (id *identity) source() string {
 	switch {

@@ -4,13 +4,13 @@
 package tsidp
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"tailscale.com/tailcfg"
@@ -37,6 +37,9 @@ type proof struct {
 	At      int64                `json:"at"` // Unix seconds
 	// Shown is what else the page was about; see shown.
 	Shown string `json:"shown,omitempty"`
+	// Of a device: its record, and the code that the person typed.
+	Device   string `json:"device,omitempty"`
+	UserCode string `json:"user_code,omitempty"`
 }
 
 // An interactionPage is the data of pages/interact.html.
@@ -61,19 +64,49 @@ type fact struct{ Name, Value string }
 // ask shows a page of the endpoint at path, which interrupts f.
 func (p *Provider) ask(w http.ResponseWriter, path string, f *form, who *identity, page interactionPage) error {
 	page.Query = f.values.Encode()
-	b, err := json.Marshal(proof{
-		Path: path, Query: sha256.Sum256([]byte(page.Query)), Subject: who.subject(), Node: who.node, At: p.now().Unix(), Shown: page.Shown,
-	})
+	var err error
+	page.Proof, err = p.sealProof(proof{Path: path, Query: sha256.Sum256([]byte(page.Query)), Shown: page.Shown}, who)
 	if err != nil {
-		return fmt.Errorf("sealing interaction: %w", err)
+		return err
 	}
-	page.Proof = p.keys.Load().sealer.Seal(purposeInteraction, b)
 	page.Action = p.path + path + pathContinue
-	page.Who, page.Node = who.principal(), who.shortNode()
+	page.Who, page.Node = who.principal(), who.label()
 	if p.cfg.Development {
 		page.SwitchURL = p.path + pathDevelopment
 	}
 	return p.pages.renderForm(w, http.StatusOK, "interact.html", page)
+}
+
+// sealProof seals pr for the person who is shown the page now.
+func (p *Provider) sealProof(pr proof, who *identity) (string, error) {
+	pr.Subject, pr.Node, pr.At = who.subject(), who.node, p.now().Unix()
+	b, err := json.Marshal(pr)
+	if err != nil {
+		return "", fmt.Errorf("sealing interaction: %w", err)
+	}
+	return p.keys.Load().sealer.Seal(purposeInteraction, b), nil
+}
+
+// openProof opens what sealProof made for a page of the endpoint at path.
+func (p *Provider) openProof(ctx context.Context, path, sealed string) (*proof, error) {
+	b, err := p.unseal(ctx, purposeInteraction, sealed)
+	if err != nil {
+		return nil, err
+	}
+	var pr proof
+	if err := json.Unmarshal(b, &pr); err != nil {
+		return nil, err
+	}
+	if pr.Path != path {
+		return nil, errors.New("proof of another page")
+	}
+	return &pr, nil
+}
+
+// isCurrent reports whether the page was shown to who, and not too long ago.
+func (p *Provider) isCurrent(pr *proof, who *identity) bool {
+	age := p.now().Sub(time.Unix(pr.At, 0))
+	return pr.Subject == who.subject() && pr.Node == who.node && age >= -clockSkew && age < interactionLifetime
 }
 
 // A choice is what came of a page.
@@ -96,33 +129,16 @@ func (p *Provider) readChoice(r *http.Request, path string, who *identity) (*cho
 		return nil, err
 	}
 	query := posted.get("query")
-	var pr proof
-	b, err := p.unseal(r.Context(), purposeInteraction, posted.get("proof"))
-	if err == nil {
-		err = json.Unmarshal(b, &pr)
-	}
-	if err == nil && (pr.Path != path || pr.Query != sha256.Sum256([]byte(query))) {
+	pr, err := p.openProof(r.Context(), path, posted.get("proof"))
+	if err == nil && pr.Query != sha256.Sum256([]byte(query)) {
 		err = errors.New("proof of another request")
 	}
 	if err != nil {
 		return nil, fail(codeInvalidRequest, "This form is not one of ours, or is very old. Go back to the application and start again.").because(err)
 	}
-	a := &choice{yes: posted.get("answer") == "yes", shown: pr.Shown}
-	if a.form, err = newForm(query); err != nil {
-		return nil, err
-	}
-	age := p.now().Sub(time.Unix(pr.At, 0))
-	a.current = pr.Subject == who.subject() && pr.Node == who.node && age > -clockSkew && age < interactionLifetime
-	return a, nil
-}
-
-// shortNode is the name of the device for people.
-func (id *identity) shortNode() string {
-	name, _, _ := strings.Cut(id.nodeName, ".")
-	if name == "" {
-		return id.addr.String()
-	}
-	return name
+	a := &choice{yes: posted.get("answer") == "yes", shown: pr.Shown, current: p.isCurrent(pr, who)}
+	a.form, err = newForm(query)
+	return a, err
 }
 
 // mustConfirm reports whether the person has to confirm this login: because
