@@ -34,10 +34,17 @@ type grant interface {
 	// consume spends what was presented. It returns the id of the access
 	// token, when that expires, and a refresh token or "".
 	consume(ctx context.Context, p *Provider, req *tokenRequest) (id, refresh string, expires time.Time, err error)
-	// nonce is that of the ID token; empty for none.
-	nonce() string
 	action() action
+	// ask completes what decide is asked, and shape what is signed.
+	ask(q *question)
+	shape(p *Provider, m *mintRequest, d decision) error
 }
+
+// A plainGrant asks and shapes nothing of its own.
+type plainGrant struct{}
+
+func (plainGrant) ask(*question)                                 {}
+func (plainGrant) shape(*Provider, *mintRequest, decision) error { return nil }
 
 // A tokenRequest is what a client asks of the token endpoint.
 type tokenRequest struct {
@@ -171,27 +178,21 @@ func (p *Provider) issue(ctx context.Context, req *tokenRequest, g grant) (*op.R
 		return nil, err
 	}
 	q := question{action: g.action(), client: req.client, grant: a, resources: resources, scopes: scopes}
-	x, isExchange := g.(*exchangeGrant)
-	if isExchange {
-		x.ask(&q)
-	}
-	who, d, err := p.decideGrant(ctx, q)
+	g.ask(&q)
+	who, d, err := p.decideGrant(ctx, &q)
 	if err != nil {
 		return nil, err
 	}
-	m := &mintRequest{client: req.client, life: req.life, who: &who, authorization: a, scopes: d.scopes, resources: d.resources, nonce: g.nonce()}
+	m := &mintRequest{client: req.client, life: req.life, who: &who, authorization: a, scopes: d.scopes, resources: d.resources}
 	if m.accessSigner, err = p.signer(ctx, jwt.ES256); err != nil {
 		return nil, storeError(err)
 	}
 	if m.idSigner, err = p.signer(ctx, req.client.IDTokenAlg); err != nil {
 		return nil, storeError(err)
 	}
-	if isExchange {
-		if err := x.shape(p, m, d); err != nil {
-			return nil, err
-		}
+	if err := g.shape(p, m, d); err != nil {
+		return nil, err
 	}
-	q.who, q.issuer = who, p.issuer
 	e := decided(notes(ctx).event.Event, q, d)
 	if err := p.auditFirst(ctx, e); err != nil {
 		return nil, err
@@ -253,9 +254,9 @@ func (req *tokenRequest) narrow(a *authorization, issuer string) (scopes, resour
 }
 
 // decideGrant asks today's tailnet whether q.grant may be used as q says; who
-// it is, it finds out. A grant whose address belongs to somebody else now
-// dies.
-func (p *Provider) decideGrant(ctx context.Context, q question) (identity, decision, error) {
+// it is, it finds out and notes in q. A grant whose address belongs to
+// somebody else now dies.
+func (p *Provider) decideGrant(ctx context.Context, q *question) (identity, decision, error) {
 	who, err := p.directory.identify(ctx, q.grant.addr)
 	if q.grant.machine && !q.grant.addr.IsValid() {
 		who, err = identity{}, nil // it asked from outside of the tailnet, and has no rules
@@ -270,7 +271,7 @@ func (p *Provider) decideGrant(ctx context.Context, q question) (identity, decis
 		return identity{}, decision{}, e
 	}
 	q.who, q.issuer = who, p.issuer
-	d, no := p.decide(q)
+	d, no := p.decide(*q)
 	if no == nil {
 		return who, d, nil
 	}

@@ -33,11 +33,11 @@ const standingLifetime = 24 * time.Hour
 
 // A clientGrant is the grant type client_credentials.
 type clientGrant struct {
+	plainGrant
 	authorization *authorization // set by bind
 }
 
 func (g *clientGrant) action() action { return actMachine }
-func (g *clientGrant) nonce() string  { return "" }
 
 // bind says who the machine is. The grant has no id yet: it is opened only
 // after the policy has agreed.

@@ -19,13 +19,20 @@ import (
 // codeGrant is the grant type authorization_code (RFC 6749 section 4.1.3,
 // RFC 7636 section 4.5).
 type codeGrant struct {
+	plainGrant
 	code, redirectURI, verifier string
 
 	request *codeRequest // set by bind
 }
 
 func (g *codeGrant) action() action { return actRedeem }
-func (g *codeGrant) nonce() string  { return g.request.nonce }
+
+// shape: "If present in the Authentication Request, Authorization Servers MUST
+// include a nonce Claim in the ID Token" (OpenID Connect Core section 2).
+func (g *codeGrant) shape(_ *Provider, m *mintRequest, _ decision) error {
+	m.nonce = g.request.nonce
+	return nil
+}
 
 // bind checks in the order client, redirect URI, verifier. Nothing is spent
 // by a failure: a wrong verifier from somebody who has only seen the code

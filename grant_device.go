@@ -13,13 +13,13 @@ import (
 // asks for its tokens, again and again, until the person has decided on the
 // page of device_page.go.
 type deviceGrant struct {
+	plainGrant
 	code string
 
 	request *deviceRequest // set by bind
 }
 
 func (g *deviceGrant) action() action { return actRedeem }
-func (g *deviceGrant) nonce() string  { return "" } // there was no authentication request
 
 // bind answers by what has become of the request (RFC 8628 section 3.5).
 func (g *deviceGrant) bind(ctx context.Context, p *Provider, req *tokenRequest) (*authorization, error) {

@@ -11,16 +11,14 @@ import (
 // refreshGrant is the grant type refresh_token (RFC 6749 section 6), with
 // rotation (RFC 9700 section 4.14.2).
 type refreshGrant struct {
+	plainGrant // a refreshed ID token "SHOULD NOT have a nonce Claim" (OpenID Connect Core section 12.2)
+
 	token string
 
 	request *refreshRequest // set by bind
 }
 
 func (g *refreshGrant) action() action { return actRefresh }
-
-// A refreshed ID token "SHOULD NOT have a nonce Claim" (OpenID Connect Core
-// section 12.2).
-func (g *refreshGrant) nonce() string { return "" }
 
 func (g *refreshGrant) bind(ctx context.Context, p *Provider, req *tokenRequest) (*authorization, error) {
 	if g.token == "" {

@@ -91,7 +91,7 @@ func (p *Provider) introspectRefreshToken(r *http.Request, c *client, token stri
 	if rt.clientID != c.ID || rt.spent || rt.dead {
 		return nil, inactive(errors.New("spent, revoked or of another client"))
 	}
-	who, d, err := p.decideGrant(r.Context(), question{action: actIntrospect, client: c, grant: &rt.authorization, resources: rt.resources, scopes: rt.scopes})
+	who, d, err := p.decideGrant(r.Context(), &question{action: actIntrospect, client: c, grant: &rt.authorization, resources: rt.resources, scopes: rt.scopes})
 	if err != nil {
 		if e := asProtocolError(err); e.status() >= 500 {
 			return nil, err

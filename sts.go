@@ -74,7 +74,6 @@ type subjectToken struct {
 }
 
 func (g *exchangeGrant) action() action { return actExchange }
-func (g *exchangeGrant) nonce() string  { return "" }
 
 // bind opens the tokens. What comes back is the grant of the subject token,
 // reduced to what that token is good for, and aimed at the new targets.

@@ -107,7 +107,7 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 	if slices.Equal(asked, jwt.Audience{p.issuer}) {
 		asked = nil
 	}
-	who, d, err := p.decideGrant(ctx, question{action: act, client: base, grant: a, resources: asked, scopes: t.scopes})
+	who, d, err := p.decideGrant(ctx, &question{action: act, client: base, grant: a, resources: asked, scopes: t.scopes})
 	if err != nil {
 		if e := asProtocolError(err); e.status() < 500 {
 			return inactive(err)
