@@ -167,7 +167,7 @@ func TestRooms(t *testing.T) {
 	}{
 		{[]string{"capability.go", "decide.go", "claims.go"}, []string{"net/http", "net", "context", "os", "io", "time", "log/slog", "sync", "math/rand/v2", "crypto/rand", module + "/store", op, oidc},
 			"policy is pure: values in, values out, without I/O, HTTP and clock"},
-		{[]string{"identity.go"}, []string{"net/http", module + "/store", module + "/internal/oauth", module + "/internal/jwt", module + "/internal/admin", op, oidc},
+		{[]string{"identity.go", "directory.go"}, []string{"net/http", module + "/store", module + "/internal/oauth", module + "/internal/jwt", module + "/internal/admin", op, oidc},
 			"identity knows connections and WhoIs, neither clients nor tokens"},
 		{[]string{"storage.go", "storage_op.go", "storage_device.go", "authorization.go", "mint.go"}, []string{"net/http", "database/sql"},
 			"persistence and minting never see a request"},
