@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/tailscale/tsidp/internal/admin"
 )
 
 // An apiExample is a request of docs/api.md and the answer that it promises.
@@ -192,4 +194,19 @@ func unlike(want, got any, path string) string {
 		}
 	}
 	return fmt.Sprintf("%s is %v, want %v", path, got, want)
+}
+
+// TestAPIDocMembers: docs/api.md explains every member of a client.
+func TestAPIDocMembers(t *testing.T) {
+	doc, err := os.ReadFile("docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metadata := reflect.TypeFor[admin.ClientMetadata]()
+	for i := range metadata.NumField() {
+		name, _, _ := strings.Cut(metadata.Field(i).Tag.Get("json"), ",")
+		if !strings.Contains(string(doc), "`"+name+"`") {
+			t.Errorf("docs/api.md does not have %s", name)
+		}
+	}
 }

@@ -21,9 +21,9 @@ import (
 //	400 invalid_request     a malformed header, or a token in the query
 //	503              the issuer could not be asked
 //
-// A tsidp grants the scopes that it advertises and no others: requiring another
-// one sends clients for it again and again. Who may use a resource at all is
-// what the grants of the tailnet say.
+// A tsidp grants scopes beyond its own only where a rule of the tailnet's
+// policy has them ("scopes"): requiring one that no rule has sends clients for
+// it again and again. Who may use a resource at all, "resources" says.
 //
 // The header stays in the request for those who exchange the token. It must
 // not be sent to other servers: a token is for one audience.
