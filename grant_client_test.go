@@ -86,7 +86,7 @@ func TestMachineRefused(t *testing.T) {
 	f.machine(ci, "grant_type", "authorization_code", "code", "x").wantError(400, "unauthorized_client")
 	f.machine(ci, "resource", elsewhere).wantError(400, "invalid_target")
 	form := url.Values{"grant_type": {"client_credentials"}}.Encode()
-	for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "null"}} {
+	for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "null"}, {"Host", "evil.example"}} {
 		f.do(ci, "POST", "/token", "application/x-www-form-urlencoded", form, header...).wantError(401, "invalid_client")
 	}
 	f.allow(ci, `{"users":["*"],"resources":["*"]}`)
@@ -242,6 +242,7 @@ func TestNodeIntrospects(t *testing.T) {
 		t.Errorf("a token for another resource: %v", in)
 	}
 	ask(token, "Origin", "https://evil.example").wantError(401, "invalid_client")
+	ask(token, "Host", "evil.example").wantError(401, "invalid_client")
 	f.allow(ci, `{"introspect":["*"]}`) // a pattern is no resource
 	ask(token).wantError(401, "invalid_client")
 	f.machine(ci).wantError(401, "invalid_client")

@@ -310,9 +310,11 @@ func (p *Provider) fromForeignPage(r *http.Request) bool {
 	return !safe || r.Header.Get("Sec-Fetch-Mode") != "navigate"
 }
 
-// withCaller notes for [Provider.caller] whether a web page sent r.
+// withCaller notes for [Provider.caller] whether a web page sent r. Public
+// routes serve any Host, but one that is not ours may be a page's own name that
+// it has pointed at us (DNS rebinding), and lends no authority.
 func (p *Provider) withCaller(r *http.Request) context.Context {
-	return context.WithValue(r.Context(), foreignKey{}, p.fromForeignPage(r))
+	return context.WithValue(r.Context(), foreignKey{}, p.fromForeignPage(r) || !p.ownHost(r.Host))
 }
 
 // ownOrigin reports whether origin is that of one of our names.
