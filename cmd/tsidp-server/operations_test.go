@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,12 +125,12 @@ func TestCertificateCheck(t *testing.T) {
 			err error
 		}
 		answers := make(chan answer)
-		var asked int
+		var asked atomic.Int64
 		check := newCertificateCheck("idp.example.ts.net", func(ctx context.Context, name string) ([]byte, []byte, error) {
 			if name != "idp.example.ts.net" {
 				t.Errorf("asks for %s", name)
 			}
-			asked++
+			asked.Add(1)
 			select {
 			case a := <-answers:
 				return a.pem, nil, a.err
@@ -137,11 +138,12 @@ func TestCertificateCheck(t *testing.T) {
 				return nil, nil, ctx.Err()
 			}
 		})
-		probe := func(wantAsked int, wantState, wantErr string) {
+		probe := func(wantAsked int64, wantState, wantErr string) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			state, err := check.Run(ctx)
+			asked := asked.Load()
 			if state != wantState || (err == nil) != (wantErr == "") || err != nil && !strings.Contains(err.Error(), wantErr) || asked != wantAsked {
 				t.Errorf("%q, %v after %d orders; want %q, %q, %d", state, err, asked, wantState, wantErr, wantAsked)
 			}
