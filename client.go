@@ -44,8 +44,7 @@ type client struct {
 	// Owner is who registered it; nil for clients that nobody of the tailnet
 	// did.
 	Owner *clientOwner `json:"owner,omitempty"`
-	// UsedAt is when the client last obtained tokens, give or take a day. It
-	// is kept of those that expire.
+	// UsedAt is when the client last obtained tokens, give or take a day.
 	UsedAt time.Time `json:"used_at,omitzero"`
 	// RegistrationTokens manage a registration: hashes, oldest first. See
 	// addRegistrationToken.
@@ -58,7 +57,7 @@ type client struct {
 	Notes              []string `json:"notes,omitempty"`
 	LegacyRedirectURIs []string `json:"legacy_redirect_uris,omitempty"`
 
-	version int64 // of the store's record; 0: there is none yet
+	version int64 // of the store's record; 0: there is none
 	// kept are the URIs that a stored client has already: they stay acceptable
 	// when it is changed.
 	kept []string

@@ -298,19 +298,22 @@ func (p *Provider) writeRegistration(w http.ResponseWriter, status int, c *clien
 	writeJSON(w, status, res)
 }
 
-// noteUse keeps a registration alive that has just obtained tokens. It writes
-// once in noteUseEvery, after the tokens have been made, and its failure costs
-// nobody a login: the next use will be noted.
+// noteUse notes that a stored client has just obtained tokens, which keeps a
+// registration alive. It writes once in noteUseEvery, after the tokens have
+// been made, and its failure costs nobody a login: the next use will be noted.
 func (p *Provider) noteUse(ctx context.Context, used *client, life Lifetimes) {
 	c := *used
 	for range maxRegistrationTries {
 		now := p.now().UTC()
-		if c.ExpiresAt.IsZero() || now.Sub(c.UsedAt) < noteUseEvery {
+		if c.version == 0 || now.Sub(c.UsedAt) < noteUseEvery {
 			return
 		}
-		// Who has a refresh token must find its client alive; uses up to the
-		// next note are not seen.
-		c.UsedAt, c.ExpiresAt = now, later(c.ExpiresAt, now.Add(max(unusedRegistration, life.RefreshIdle)+noteUseEvery))
+		c.UsedAt = now
+		if !c.ExpiresAt.IsZero() {
+			// Who has a refresh token must find its client alive; uses up to
+			// the next note are not seen.
+			c.ExpiresAt = later(c.ExpiresAt, now.Add(max(unusedRegistration, life.RefreshIdle)+noteUseEvery))
+		}
 		err := p.putClient(ctx, &c)
 		if errors.Is(err, store.ErrConflict) {
 			var current *client

@@ -94,6 +94,10 @@ type Client struct {
 	// IssuedAt in Unix seconds.
 	IssuedAt int64  `json:"client_id_issued_at,omitempty"`
 	Origin   string `json:"origin,omitempty"` // who made it: "administrator", …
+	// UsedAt is when it last obtained tokens, give or take a day; nil: never.
+	UsedAt *time.Time `json:"used_at,omitempty"`
+	// ExpiresAt is when a registration ends unless it is used; nil: never.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// Owner is who registered it; nil for clients that nobody of the tailnet
 	// did.
 	Owner *Owner `json:"owner,omitempty"`
@@ -198,6 +202,17 @@ type Backend interface {
 	RotateKeys(ctx context.Context) ([]Key, error)
 	// RetireKey removes a key at once, and what it signed with it.
 	RetireKey(ctx context.Context, id string) ([]Key, error)
+	Sessions(ctx context.Context, q SessionQuery) (SessionPage, error)
+	// RevokeSession ends a session of subject, or, if that is empty, of
+	// anybody. Everything that hangs from it dies at once.
+	RevokeSession(ctx context.Context, id, subject string) error
+	// RevokeSessions ends all that q names, which must not be empty, and returns how many
+	// there were. What is still on its way to becoming one dies, too.
+	RevokeSessions(ctx context.Context, q SessionQuery) (int, error)
+	Consents(ctx context.Context, q ConsentQuery) (ConsentPage, error)
+	// RevokeConsent forgets a consent of subject, or, if that is empty, of
+	// anybody, and ends the sessions of that client and person.
+	RevokeConsent(ctx context.Context, id, subject string) error
 	// Audit returns events of the audit log.
 	Audit(ctx context.Context, q AuditQuery) (AuditPage, error)
 	// Reject makes the error for a request that cannot be read. field is the
