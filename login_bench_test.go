@@ -9,7 +9,6 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
-	"flag"
 	"io"
 	"log/slog"
 	"net/http"
@@ -18,18 +17,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/internal/jwt"
 )
 
 // What calls cost, beside what no implementation can do without. The goals
-// are ratios: TestSpeed holds them, on a machine that does nothing else:
-//
-//	go test . -run TestSpeed -long -v
-
-var long = flag.Bool("long", false, "run the tests that need a machine that does nothing else")
+// are ratios, which TestSpeed holds.
 
 // A caller calls a handler without a connection: a browser of ada, and an
 // application of hers.
@@ -234,60 +228,4 @@ func BenchmarkDocument(b *testing.B) {
 		b.Run(path+"/served", func(b *testing.B) { benchmark(b, overHTTP(b, c.handler, path)) })
 		b.Run(path+"/bare", func(b *testing.B) { benchmark(b, overHTTP(b, c.bareDocument(path), path)) })
 	}
-}
-
-// TestSpeed holds the goals of the benchmarks.
-func TestSpeed(t *testing.T) {
-	if !*long {
-		t.Skip("needs -long")
-	}
-	type goal struct {
-		name       string
-		call, bare func()
-		calls      int // in a round
-		most       float64
-	}
-	c := newCaller(t, jwt.ES256)
-	goals := []goal{
-		{"login, ES256", c.login, bareSignatures(t, jwt.ES256), 200, 5},
-		{"login, RS256", newCaller(t, jwt.RS256).login, bareSignatures(t, jwt.RS256), 50, 1.25},
-	}
-	for _, path := range documentPaths {
-		goals = append(goals, goal{path, overHTTP(t, c.handler, path), overHTTP(t, c.bareDocument(path), path), 500, 1.3})
-	}
-	access := c.redeem(c.authorize())
-	verify := func() {
-		if _, err := jwt.Verify(access, jwt.TypeAccessToken, c.f.p.keys.Load().lookup); err != nil {
-			t.Fatal(err)
-		}
-	}
-	goals = append(goals,
-		goal{"userinfo of an own token, beside a verification", func() { c.userinfo(access) }, verify, 500, 1},
-		goal{"introspection of an own token, beside a verification", func() { c.introspect(access) }, verify, 500, 1},
-	)
-	for _, g := range goals {
-		call, bare := fastest(g.calls, g.call, g.bare)
-		ratio := float64(call) / float64(bare)
-		t.Logf("%s: %v, bare %v: %.2f times", g.name, call, bare, ratio)
-		if ratio > g.most {
-			t.Errorf("%s: %.2f times as long as bare, want at most %.2f", g.name, ratio, g.most)
-		}
-	}
-}
-
-// fastest measures a and b in turns, so that a noisy neighbour meets both, and
-// returns what a call of each took in its best round.
-func fastest(calls int, a, b func()) (bestA, bestB time.Duration) {
-	measure := func(f func()) time.Duration {
-		start := time.Now()
-		for range calls {
-			f()
-		}
-		return time.Since(start) / time.Duration(calls)
-	}
-	bestA, bestB = measure(a), measure(b)
-	for range 30 {
-		bestA, bestB = min(bestA, measure(a)), min(bestB, measure(b))
-	}
-	return bestA, bestB
 }
