@@ -68,6 +68,7 @@ const (
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
 	pathAudit      = "/api/v1/audit"
+	pathPolicy     = "/api/v1/policy"
 
 	pathDeviceAuthorization = "/device_authorization"
 	// Of earlier versions.

@@ -142,6 +142,8 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 		}},
 		{path: p.path + pathCompatEdit + "{id}", ambient: true, methods: post(guard(p.api.EditCompat))},
 		{path: p.path + pathAudit, ambient: true, methods: get(guard(p.api.ListAudit))},
+		{path: p.path + pathPolicy + "/explain", ambient: true, methods: get(guard(p.api.ExplainPolicy))},
+		{path: p.path + pathPolicy + "/check", ambient: true, methods: get(guard(p.api.CheckPolicy))},
 		{path: p.path + pathKeys, ambient: true, methods: get(guard(p.api.ListKeys))},
 		{path: p.path + pathKeys + "/rotate", ambient: true, methods: post(guard(p.api.RotateKeys))},
 		{path: p.path + pathKeys + "/{kid}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RetireKey)}},
