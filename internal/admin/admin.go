@@ -218,6 +218,10 @@ type Backend interface {
 	RevokeConsent(ctx context.Context, id, subject string) error
 	// Audit returns events of the audit log.
 	Audit(ctx context.Context, q AuditQuery) (AuditPage, error)
+	// Explain tells what the policy says of q now, and by which rules.
+	Explain(ctx context.Context, q ExplainQuery) (Explanation, error)
+	// PolicyCheck tells how the rules of all nodes are read.
+	PolicyCheck(ctx context.Context) (PolicyReport, error)
 	// Reject makes the error for a request that cannot be read. field is the
 	// path of the member at fault, or empty.
 	Reject(field, format string, args ...any) error
