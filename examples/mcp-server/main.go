@@ -108,7 +108,11 @@ func whoami(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallT
 	for _, actor := range token.Actors {
 		id.Actors = append(id.Actors, actor.Subject)
 	}
-	return text("You are %s, calling by the client %s with the scopes %s.", id.Subject, id.Client, strings.Join(id.Scopes, " ")), id, nil
+	answer := fmt.Sprintf("You are %s, calling by the client %s with the scopes %s.", id.Subject, id.Client, strings.Join(id.Scopes, " "))
+	if len(id.Actors) > 0 {
+		answer += fmt.Sprintf(" For you acts %s.", strings.Join(id.Actors, ", for which acts "))
+	}
+	return text("%s", answer), id, nil
 }
 
 type numbers struct {

@@ -1,0 +1,134 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package world is what the tests of the examples run against: the real
+// programs on this machine, and a person with a browser.
+package world
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTimeout is how long a program may take until it is ready.
+const startTimeout = 60 * time.Second
+
+// Build compiles the main package at path, as the go command has it, in the
+// module of directory dir, and returns the program.
+func Build(t testing.TB, dir, path string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), filepath.Base(path))
+	cmd := exec.Command("go", "build", "-o", program, path)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", path, err, out)
+	}
+	return program
+}
+
+// Start runs a program until the test ends, and returns what follows the word
+// ready in a line of its output, once it is there.
+func Start(t testing.TB, ready string, env []string, program string, args ...string) string {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	found, ended := make(chan string, 1), make(chan struct{})
+	var log bytes.Buffer
+	go func() {
+		defer close(ended)
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			log.WriteString(lines.Text() + "\n")
+			if _, after, ok := strings.Cut(lines.Text(), ready); ok {
+				select {
+				case found <- strings.TrimSpace(after):
+				default:
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+		<-ended
+		r.Close()
+		if t.Failed() {
+			t.Logf("%s:\n%s", program, &log)
+		}
+	})
+	select {
+	case s := <-found:
+		return s
+	case <-ended:
+		t.Fatalf("%s ended", program)
+	case <-time.After(startTimeout):
+		t.Fatalf("%s is not ready after %v", program, startTimeout)
+	}
+	return ""
+}
+
+// Provider runs a tsidp on a simulated tailnet and returns its issuer.
+func Provider(t testing.TB, env []string, args ...string) string {
+	t.Helper()
+	program := Build(t, filepath.Join("..", ".."), "./cmd/tsidp-server")
+	return Start(t, "issuer: ", env, program, append([]string{"-dev", "-local-port", "0"}, args...)...)
+}
+
+// FreeAddress is an address of loopback at which nothing listens.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return fmt.Sprintf("localhost:%d", ln.Addr().(*net.TCPAddr).Port)
+}
+
+// A Client is what an administrator made.
+type Client struct {
+	ID     string `json:"client_id"`
+	Secret string `json:"client_secret"`
+}
+
+// Register has alice, who is an administrator, register a client.
+func Register(t testing.TB, issuer string, metadata map[string]any) Client {
+	t.Helper()
+	body, err := json.Marshal(metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.Post(issuer+"/api/v1/clients", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Client
+		Description string `json:"error_description"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.ID == "" {
+		t.Fatalf("registering: %s, %s, error %v", res.Status, answer.Description, err)
+	}
+	return answer.Client
+}
