@@ -95,6 +95,7 @@ type Server struct {
 	endpoint *source[string] // of introspection; nil without
 	seen     *cache
 	document document
+	older    *source[[]byte] // for clients that know no document; see legacy.go
 	// metadataURL is where the document is, by its path-inserted form.
 	metadataURL string
 }
@@ -123,6 +124,7 @@ func New(cfg Config) (*Server, error) {
 		s.cfg.Introspection = new(*cfg.Introspection)
 		s.endpoint = newSource("introspection endpoint", s.issuer.introspectionEndpoint, cfg.Now, cfg.Logger)
 	}
+	s.older = newSource("metadata", s.renderIssuerMetadata, cfg.Now, cfg.Logger)
 	return s, s.renderMetadata()
 }
 

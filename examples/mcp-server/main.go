@@ -70,6 +70,9 @@ func newHandler(issuer, resource string, logger *slog.Logger) (http.Handler, err
 	mux := http.NewServeMux()
 	mux.Handle(rs.MetadataPath, guard.Metadata())
 	mux.Handle(rs.MetadataPath+"/", guard.Metadata())
+	// Clients from before these documents look for another.
+	mux.Handle(rs.IssuerMetadataPath, guard.IssuerMetadata())
+	mux.Handle(rs.IssuerMetadataPath+"/", guard.IssuerMetadata())
 	mux.Handle("/", guard.Protect(withInfo(serve)))
 	return mux, nil
 }
