@@ -22,20 +22,22 @@ import (
 
 const redirectURI = "http://127.0.0.1:6276/oauth/callback"
 
+func TestMain(m *testing.M) { world.Main(m, "tsidp-server", "mcp-server", "mcp-gateway") }
+
 // TestWalkthrough is the README: the real tsidp, the real server, the gateway,
 // and an unmodified client.
 func TestWalkthrough(t *testing.T) {
 	issuer := world.Provider(t, nil, "-enable-sts")
 	upstream := "http://" + world.FreeAddress(t) + "/mcp"
 	address := strings.TrimSuffix(strings.TrimPrefix(upstream, "http://"), "/mcp")
-	world.Start(t, "MCP server at ", nil, world.Build(t, "..", "./mcp-server"), "-tsidp", issuer, "-http", address)
+	world.Start(t, "MCP server at ", nil, "mcp-server", "-tsidp", issuer, "-http", address)
 
 	gatewayAddress := world.FreeAddress(t)
 	tools := "http://" + gatewayAddress + "/tools"
 	gateway := world.Register(t, issuer, map[string]any{
 		"client_name": "gateway", "grant_types": []string{"urn:ietf:params:oauth:grant-type:token-exchange"}, "resource_identifiers": []string{tools},
 	})
-	world.Start(t, tools+" leads to ", []string{secretVariable + "=" + gateway.Secret}, world.Build(t, "..", "./mcp-gateway"),
+	world.Start(t, tools+" leads to ", []string{secretVariable + "=" + gateway.Secret}, "mcp-gateway",
 		"-tsidp", issuer, "-http", gatewayAddress, "-client-id", gateway.ID, "-upstream", "tools="+upstream)
 
 	agent := world.Register(t, issuer, map[string]any{"client_name": "agent", "redirect_uris": []string{redirectURI}, "token_endpoint_auth_method": "none"})

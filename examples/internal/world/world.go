@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -24,28 +25,45 @@ import (
 // startTimeout is how long a program may take until it is ready.
 const startTimeout = 60 * time.Second
 
-// Build compiles the main package at path, as the go command has it, in the
-// module of directory dir, and returns the program.
-func Build(t testing.TB, dir, path string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), filepath.Base(path))
-	cmd := exec.Command("go", "build", "-o", program, path)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", path, err, out)
-	}
-	return program
+// programs is where Main has built them.
+var programs string
+
+// Main builds programs for the tests of a package directly below examples,
+// and runs these. It is for TestMain.
+func Main(m *testing.M, names ...string) {
+	os.Exit(func() int {
+		var err error
+		if programs, err = os.MkdirTemp("", "tsidp-examples"); err != nil {
+			log.Fatal(err)
+		}
+		defer os.RemoveAll(programs)
+		for _, name := range names {
+			cmd := exec.Command("go", "build", "-o", filepath.Join(programs, name), "./"+name)
+			cmd.Dir = ".."
+			if name == server { // of another module
+				cmd = exec.Command("go", "build", "-o", filepath.Join(programs, name), "./cmd/"+name)
+				cmd.Dir = filepath.Join("..", "..")
+			}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				log.Printf("building %s: %v\n%s", name, err, out)
+				return 1
+			}
+		}
+		return m.Run()
+	}())
 }
 
-// Start runs a program until the test ends, and returns what follows the word
-// ready in a line of its output, once it is there.
-func Start(t testing.TB, ready string, env []string, program string, args ...string) string {
+const server = "tsidp-server"
+
+// Start runs a program that Main has built until the test ends, and returns
+// what follows the word ready in a line of its output, once it is there.
+func Start(t testing.TB, ready string, env []string, name string, args ...string) string {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(filepath.Join(programs, name), args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = w, w
 	if err := cmd.Start(); err != nil {
@@ -53,12 +71,12 @@ func Start(t testing.TB, ready string, env []string, program string, args ...str
 	}
 	w.Close()
 	found, ended := make(chan string, 1), make(chan struct{})
-	var log bytes.Buffer
+	var output bytes.Buffer
 	go func() {
 		defer close(ended)
 		lines := bufio.NewScanner(r)
 		for lines.Scan() {
-			log.WriteString(lines.Text() + "\n")
+			output.WriteString(lines.Text() + "\n")
 			if _, after, ok := strings.Cut(lines.Text(), ready); ok {
 				select {
 				case found <- strings.TrimSpace(after):
@@ -73,16 +91,16 @@ func Start(t testing.TB, ready string, env []string, program string, args ...str
 		<-ended
 		r.Close()
 		if t.Failed() {
-			t.Logf("%s:\n%s", program, &log)
+			t.Logf("%s:\n%s", name, &output)
 		}
 	})
 	select {
 	case s := <-found:
 		return s
 	case <-ended:
-		t.Fatalf("%s ended", program)
+		t.Fatalf("%s ended", name)
 	case <-time.After(startTimeout):
-		t.Fatalf("%s is not ready after %v", program, startTimeout)
+		t.Fatalf("%s is not ready after %v", name, startTimeout)
 	}
 	return ""
 }
@@ -90,8 +108,7 @@ func Start(t testing.TB, ready string, env []string, program string, args ...str
 // Provider runs a tsidp on a simulated tailnet and returns its issuer.
 func Provider(t testing.TB, env []string, args ...string) string {
 	t.Helper()
-	program := Build(t, filepath.Join("..", ".."), "./cmd/tsidp-server")
-	return Start(t, "issuer: ", env, program, append([]string{"-dev", "-local-port", "0"}, args...)...)
+	return Start(t, "issuer: ", env, server, append([]string{"-dev", "-local-port", "0"}, args...)...)
 }
 
 // FreeAddress is an address of loopback at which nothing listens.
