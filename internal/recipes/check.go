@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/tailscale/tsidp/internal/oauth"
 )
@@ -104,3 +105,25 @@ func addressField(label, example string) Field {
 func nameField(field, label, hint, def string) Field {
 	return Field{Name: field, Label: label, Hint: hint, Example: def, Default: def, Required: true, check: name}
 }
+
+// title checks a text for people.
+func title(s string) (string, error) {
+	if len(s) > 100 || strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return "", errors.New("want at most 100 bytes, without control characters")
+	}
+	return s, nil
+}
+
+// redirectURIs checks a list of redirect URIs, and separates them by one blank.
+func redirectURIs(s string) (string, error) {
+	list := strings.Fields(s)
+	for _, uri := range list {
+		if err := oauth.CheckRedirectURI(uri, oauth.AdministratorRedirects); err != nil {
+			return "", fmt.Errorf("%q: %w", uri, err)
+		}
+	}
+	return strings.Join(list, " "), nil
+}
+
+// noEmail is a cause of many faults.
+const noEmail = "The login name of this person is no e-mail address, such as alice@github: see “People without an e-mail address” in docs/apps."

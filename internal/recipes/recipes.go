@@ -83,6 +83,7 @@ func (r Recipe) Client(values map[string]string) (admin.ClientMetadata, error) {
 	if c.Name == "" {
 		c.Name = r.Name
 	}
+	c.Name = expand(c.Name, checked)
 	c.RedirectURIs = expandList(c.RedirectURIs, checked)
 	c.PostLogoutRedirectURIs = expandList(c.PostLogoutRedirectURIs, checked)
 	c.ClientURI = expand(c.ClientURI, checked)
