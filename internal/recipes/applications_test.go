@@ -66,6 +66,7 @@ func (s *setting) apply(p recipetest.Person, sources ...string) {
 	if err := s.w.Apply(p, grant, sources...); err != nil {
 		s.t.Fatal(err)
 	}
+	s.w.Advance(2 * time.Second)
 }
 
 // login starts the application with these settings and logs Alice in.

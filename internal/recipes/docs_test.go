@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tailscale/tsidp/internal/recipes"
@@ -227,6 +228,7 @@ func TestDocsGrants(t *testing.T) {
 	if err := s.w.Apply(recipetest.Octocat, grant); err != nil {
 		t.Fatal(err)
 	}
+	s.w.Advance(2 * time.Second)
 	session, err := login()
 	if err != nil {
 		t.Fatal(err)
