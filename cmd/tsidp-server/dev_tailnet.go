@@ -16,6 +16,8 @@ import (
 	"tailscale.com/ipn"
 	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/tailcfg"
+	"tailscale.com/types/key"
+	"tailscale.com/types/views"
 )
 
 // Names of the simulated tailnet.
@@ -168,6 +170,25 @@ func (t devTailnet) StatusWithoutPeers(context.Context) (*ipnstate.Status, error
 			MagicDNSEnabled: true,
 		},
 	}, nil
+}
+
+// Status is StatusWithoutPeers with the peers.
+func (t devTailnet) Status(ctx context.Context) (*ipnstate.Status, error) {
+	st, err := t.StatusWithoutPeers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	st.Peer, st.User = make(map[key.NodePublic]*ipnstate.PeerStatus), make(map[tailcfg.UserID]tailcfg.UserProfile)
+	for _, p := range t {
+		who := p.whoIs()
+		ps := &ipnstate.PeerStatus{ID: p.stableID(), HostName: p.host, DNSName: who.Node.Name, UserID: p.user.ID, TailscaleIPs: p.addrs, Online: true}
+		if len(p.tags) > 0 {
+			tags := views.SliceOf(who.Node.Tags)
+			ps.Tags = &tags
+		}
+		st.Peer[who.Node.Key], st.User[p.user.ID] = ps, *who.UserProfile
+	}
+	return st, nil
 }
 
 // named returns the peer that is called name.
