@@ -7,7 +7,8 @@
 // made from it.
 //
 // A recipe is data, in a file of its own. Its texts are templates over the
-// values of its fields and over issuer, client_id and client_secret.
+// values of its fields and over issuer, client_id and client_secret. What
+// stands in backquotes is code, as in Markdown.
 package recipes
 
 import (
