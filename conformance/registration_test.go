@@ -122,7 +122,7 @@ func keySet(keys ...*appKey) []byte {
 }
 
 // assertion is a client assertion (OpenID Connect Core section 9).
-func (r *run) assertion(k *appKey, clientID, audience string) string {
+func (r *run) assertion(k *appKey, clientID string, audience any) string {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: k.private, KeyID: k.id}}, nil)
 	r.noError(err, "making an assertion")
 	now := r.w.clock.now()
