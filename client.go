@@ -170,12 +170,19 @@ func (c *client) redirectRules() oauth.RedirectRules {
 	return oauth.RedirectRules{Public: c.public(), IgnoreFragment: c.IgnoreFragment}
 }
 
-// checkSecret compares in constant time, with each of the client's secrets.
-func (c *client) checkSecret(secret string) bool {
-	h := sha256.Sum256([]byte(secret))
+// checkSecret reports whether one of the readings of what a client presented is
+// one of its secrets. It compares each with each, in constant time. No secret
+// is empty.
+func (c *client) checkSecret(readings ...string) bool {
 	ok := 0
-	for _, s := range c.Secrets {
-		ok |= subtle.ConstantTimeCompare(h[:], s.Hash[:])
+	for _, r := range readings {
+		if r == "" {
+			continue
+		}
+		h := sha256.Sum256([]byte(r))
+		for _, s := range c.Secrets {
+			ok |= subtle.ConstantTimeCompare(h[:], s.Hash[:])
+		}
 	}
 	return ok == 1
 }
