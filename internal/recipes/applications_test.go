@@ -121,6 +121,21 @@ func TestApplications(t *testing.T) {
 	}
 }
 
+// TestGrafanaEmails: when it misses an e-mail address, Grafana asks for more
+// of them where tsidp has nothing, and reads the answer as JSON.
+func TestGrafanaEmails(t *testing.T) {
+	grafana := apps[slices.IndexFunc(apps, func(a app) bool { return a.id == "grafana" })]
+	s := setUp(t, grafana, nil)
+	c, session, err := s.login(s.printed, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.getJSON(s.printed.Get("api_url")+"/emails", session.accessToken)
+	if err == nil || !strings.Contains(err.Error(), "404 application/json {") {
+		t.Errorf("asking for e-mail addresses: %v", err)
+	}
+}
+
 // accountName is what all of them can have: Proxmox the least.
 var accountName = regexp.MustCompile(`^[^\s:/]+$`)
 
