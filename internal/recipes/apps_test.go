@@ -96,7 +96,7 @@ var apps = []app{
 		// zitadel/oidc; the server looks at the access token.
 		id: "incus", issuer: "oidc.issuer", clientID: "oidc.client.id",
 		scope:     func(p printed) string { return strings.ReplaceAll(p.Get("oidc.scopes"), ",", "  ") },
-		redirects: at("/oidc/callback"), pkce: pkceAlways, auth: none, source: accessToken, account: always("sub"), refresh: true, device: true, logout: logoutHint,
+		redirects: at("/oidc/callback"), pkce: pkceAlways, auth: none, source: accessToken, account: always("sub"), base: []string{"group:incus-users"}, refresh: true, device: true, logout: logoutHint,
 	},
 	{
 		id: "jellyfin", issuer: "OpenID Endpoint", clientID: "OpenID Client ID", secret: "OpenID Secret", unverified: true, check: sameHost,
