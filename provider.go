@@ -56,6 +56,7 @@ type Provider struct {
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
 	signed *jwt.Seen[*signedToken] // access tokens
+	known  knownClients
 
 	failures       *tries        // of clients; see ratelimit.go
 	codeTries      *tries        // wrong user codes, by subject
