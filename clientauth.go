@@ -90,7 +90,7 @@ func (p *Provider) provenClient(ctx context.Context, cred credentials) (*client,
 	if isNodeID(cred.id) {
 		return p.authenticateNode(ctx, cred)
 	}
-	c, err := p.clientByID(ctx, cred.id)
+	c, err := p.clientToUse(ctx, cred.id)
 	if errors.Is(err, store.ErrNotFound) {
 		// 401 also for public clients: agents register again when they read
 		// it, and are stuck with anything else (C12).
