@@ -118,7 +118,9 @@ func (b *backend) clientName(ctx context.Context, id string) (string, error) {
 	return c.displayName(), nil
 }
 
-func errNoSession() *protocolError { return fail(codeNotFound, "there is no live session with this id") }
+func errNoSession() *protocolError {
+	return fail(codeNotFound, "there is no live session with this id")
+}
 
 // RevokeSession ends one.
 func (b *backend) RevokeSession(ctx context.Context, id, subject string) error {

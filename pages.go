@@ -22,6 +22,7 @@ var pageFiles embed.FS
 // pageSet are the parsed pages with the policy that fits their style.
 type pageSet struct {
 	templates *template.Template
+	style     string
 	csp       string
 	// submitCSP is that of the page that submits itself.
 	submitCSP string
@@ -51,7 +52,7 @@ func newPageSet() (*pageSet, error) {
 		// of ours ends.
 		return "default-src 'none'; style-src " + cspHash(style) + script + "; base-uri 'none'; frame-ancestors 'none'"
 	}
-	return &pageSet{templates: t, csp: policy(""), submitCSP: policy("; script-src " + cspHash(submit))}, nil
+	return &pageSet{templates: t, style: string(style), csp: policy(""), submitCSP: policy("; script-src " + cspHash(submit))}, nil
 }
 
 // cspHash is the source expression for an inline style or script.

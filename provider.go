@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/adminui"
 	"github.com/tailscale/tsidp/internal/safefetch"
 	"github.com/tailscale/tsidp/store"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -45,6 +46,9 @@ type Provider struct {
 	fetch     *safefetch.Client
 	documents atomic.Pointer[documentPolicy] // see SetClientDocuments
 	pages     *pageSet
+	ui        *adminui.UI
+	// crossOrigin looks at what the forms of pages send.
+	crossOrigin *http.CrossOriginProtection
 	metadata  document
 	api       *admin.API
 	metrics   *metrics
@@ -118,6 +122,11 @@ func New(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	if p.pages, err = newPageSet(); err != nil {
+		return nil, fmt.Errorf("tsidp: %w", err)
+	}
+	p.crossOrigin = http.NewCrossOriginProtection()
+	p.ui, err = adminui.New(adminui.Config{Backend: p.api.Backend, Now: p.now, Path: p.path, Style: p.pages.style, Development: cfg.Development})
+	if err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}
 	if p.metadata, err = p.newMetadata(); err != nil {
