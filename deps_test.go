@@ -134,6 +134,8 @@ func checkDirections(t *testing.T, packages map[string]goPackage) {
 			direct("the standard library and x/sync are enough", func(s string) bool { return within(s, "golang.org/x/sync") })
 		case local == "internal/admin":
 			not("it knows its Backend interface, neither the store nor the engine", module, "github.com/zitadel/oidc", "tailscale.com")
+		case local == "internal/recipes":
+			not("data about applications, not about this server", "github.com/zitadel/oidc", "tailscale.com", module+"/store")
 		case local == "store":
 			not("the contract is for authors of backends: records, hashes, atomicity", "net/http", "database/sql", module)
 			direct("the standard library is enough", func(string) bool { return false })
