@@ -49,11 +49,11 @@ type Provider struct {
 	ui        *adminui.UI
 	// crossOrigin looks at what the forms of pages send.
 	crossOrigin *http.CrossOriginProtection
-	metadata  document
-	api       *admin.API
-	metrics   *metrics
-	auditLog  *auditLog
-	tailnet   *watchedTailnet
+	metadata    document
+	api         *admin.API
+	metrics     *metrics
+	auditLog    *auditLog
+	tailnet     *watchedTailnet
 
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
 	keysMu sync.Mutex              // held while keys are made

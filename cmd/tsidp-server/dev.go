@@ -155,7 +155,6 @@ func newDevServer(issuer string, hosts []string, tailnet devTailnet, provider ht
 	mux := http.NewServeMux()
 	mux.Handle("/dev", pages)
 	mux.Handle("/dev/", pages)
-	mux.Handle("GET /{$}", d.ownHosts(http.RedirectHandler("/dev", http.StatusFound)))
 	mux.Handle("/", provider)
 	d.routes = mux
 	return d

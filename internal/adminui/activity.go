@@ -153,8 +153,8 @@ type chart struct {
 
 // A bar is one hour: logins below, refusals on top of them.
 type bar struct {
-	X, Width             int
-	LoginY, LoginHeight  int
+	X, Width              int
+	LoginY, LoginHeight   int
 	RefuseY, RefuseHeight int
 	hour
 	Mark bool // its hour is written below

@@ -70,7 +70,7 @@ func (u *UI) Sessions(w http.ResponseWriter, r *http.Request) error {
 	if q.After != "" {
 		p.First = u.path("/admin/sessions", query...)
 	}
-	return u.render(w, status, "sessions.html", p)
+	return u.render(w, status, "sessions.html", &p)
 }
 
 // subject returns the subject of somebody who is called by their login name:
