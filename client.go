@@ -103,6 +103,8 @@ const (
 	accessTailnet = "tailnet"
 	accessGranted = "granted"
 	pkceAuto      = "auto"
+	formatJWT     = "jwt"
+	formatOpaque  = "opaque"
 	pkceRequired  = "required"
 )
 

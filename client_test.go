@@ -40,7 +40,7 @@ func TestClientDefaults(t *testing.T) {
 	want := admin.ClientMetadata{
 		ID: "c0ffee", Name: "Grafana", RedirectURIs: []string{webRedirect},
 		GrantTypes: []string{"authorization_code", "refresh_token"}, ResponseTypes: []string{"code"},
-		TokenEndpointAuthMethod: "client_secret_basic", ApplicationType: "web", IDTokenAlg: "RS256", Access: "tailnet", PKCE: "auto",
+		TokenEndpointAuthMethod: "client_secret_basic", ApplicationType: "web", IDTokenAlg: "RS256", Access: "tailnet", PKCE: "auto", AccessTokenFormat: "jwt",
 	}
 	if diff := cmp.Diff(want, c.ClientMetadata); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
@@ -143,6 +143,8 @@ func TestClientFaults(t *testing.T) {
 		{"unknown access", func(c *client) { c.Access = "everybody" }, "access"},
 		{"pkce", func(c *client) { c.PKCE = "required" }, ""},
 		{"unknown pkce", func(c *client) { c.PKCE = "never" }, "pkce"},
+		{"access token format", func(c *client) { c.AccessTokenFormat = "opaque" }, ""},
+		{"unknown access token format", func(c *client) { c.AccessTokenFormat = "JWT" }, "access_token_format"},
 		{"application type", func(c *client) { c.ApplicationType = "native" }, ""},
 		{"unknown application type", func(c *client) { c.ApplicationType = "desktop" }, "application_type"},
 		{"EdDSA", func(c *client) { c.IDTokenAlg = "EdDSA" }, ""},

@@ -61,6 +61,7 @@ func (c *client) fillDefaults() {
 	def(&c.TokenEndpointAuthMethod, authBasic)
 	def(&c.Access, accessTailnet)
 	def(&c.PKCE, pkceAuto)
+	def(&c.AccessTokenFormat, formatJWT)
 	def(&c.ApplicationType, "web")
 	def(&c.IDTokenAlg, jwt.RS256)
 	if len(c.GrantTypes) == 0 {
@@ -192,6 +193,7 @@ func (c *client) validateChoices() error {
 		{"token_endpoint_auth_method", c.TokenEndpointAuthMethod, supportedAuthMethods},
 		{"access", c.Access, []string{accessTailnet, accessGranted}},
 		{"pkce", c.PKCE, []string{pkceAuto, pkceRequired}},
+		{"access_token_format", c.AccessTokenFormat, []string{formatJWT, formatOpaque}},
 		{"application_type", c.ApplicationType, []string{"web", "native"}},
 		{"id_token_signed_response_alg", c.IDTokenAlg, []string{jwt.RS256, jwt.ES256, jwt.EdDSA}},
 	} {

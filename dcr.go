@@ -141,7 +141,7 @@ func (c *client) describe(reg *registration, page string) error {
 	old := c.ClientMetadata
 	m.Access, m.PKCE, m.IgnoreFragment, m.LeanIDToken, m.ResourceIdentifiers = old.Access, old.PKCE, old.IgnoreFragment, old.LeanIDToken, old.ResourceIdentifiers
 	m.AccessTokenSeconds, m.IDTokenSeconds, m.RefreshIdleSeconds, m.RefreshTotalSeconds = old.AccessTokenSeconds, old.IDTokenSeconds, old.RefreshIdleSeconds, old.RefreshTotalSeconds
-	m.Disabled, m.Claims = old.Disabled, old.Claims
+	m.Disabled, m.Claims, m.AccessTokenFormat = old.Disabled, old.Claims, old.AccessTokenFormat
 	c.ClientMetadata = m
 	if err := c.validate(oauth.SelfRegisteredRedirects); err != nil {
 		return err

@@ -108,7 +108,7 @@ func New(cfg Config) (*Provider, error) {
 		l = *cfg.Lifetimes
 	}
 	p.life = l.withDefaults()
-	p.store = &timedStore{cfg.Store, p.now, p.metrics}
+	p.store = &clientCache{Store: &timedStore{cfg.Store, p.now, p.metrics}, records: make(map[string]cachedClient)}
 	p.tailnet = &watchedTailnet{Tailnet: cfg.Tailnet, now: p.now, metrics: p.metrics}
 	p.directory = &directory{tailnet: p.tailnet, now: p.now, report: p.reportRules, answers: make(map[netip.Addr]answer)}
 	p.storage = &storage{p}

@@ -47,7 +47,7 @@ func inactive(cause error) error { return errors.Join(errInactive, cause) }
 // parseAccessToken checks what an access token says by itself: that it is
 // one, that it is ours, and that it has not expired.
 func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifiedToken, error) {
-	payload, err := jwt.Verify(token, jwt.TypeAccessToken, p.lookupKey(ctx))
+	payload, err := p.openAccessToken(ctx, token)
 	if err != nil {
 		return nil, inactive(err)
 	}
@@ -66,6 +66,18 @@ func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifie
 	}
 	t.scopes = strings.Fields(t.claims.Scope)
 	return t, nil
+}
+
+// purposeAccessToken is the purpose of sealed access tokens.
+const purposeAccessToken = "access token"
+
+// openAccessToken returns the claims of a token that is signed, or sealed for a
+// client with opaque tokens.
+func (p *Provider) openAccessToken(ctx context.Context, token string) ([]byte, error) {
+	if !strings.Contains(token, ".") {
+		return p.unseal(ctx, purposeAccessToken, token)
+	}
+	return jwt.Verify(token, jwt.TypeAccessToken, p.lookupKey(ctx))
 }
 
 // lookupKey finds a verification key, also one that another instance made.

@@ -67,6 +67,9 @@ type ClientMetadata struct {
 	PKCE string `json:"pkce,omitempty"`
 	// IgnoreFragment compares redirect URIs without what follows a '#'.
 	IgnoreFragment bool `json:"ignore_fragment,omitempty"`
+	// AccessTokenFormat is "jwt" (default, RFC 9068), or "opaque": only the
+	// provider can read what they say.
+	AccessTokenFormat string `json:"access_token_format,omitempty"`
 	// LeanIDToken leaves the claims of scopes to userinfo.
 	LeanIDToken bool `json:"lean_id_token,omitempty"`
 	// Claims sets claims of this client's tokens: name → where its value comes
