@@ -290,7 +290,7 @@ func (id *identity) policyPlaces(places []int) []int {
 	var in []int
 	for _, i := range places {
 		for _, f := range id.faults {
-			if f.Index <= i {
+			if f.Kind == faultRule && f.Index <= i {
 				i++
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -54,30 +55,41 @@ type rule struct {
 // rules are those of one peer, in the order of the policy.
 type rules []rule
 
-// A ruleFault says why a rule grants nothing, or lacks one claim.
+// A ruleFault says what of a rule does not count, and why.
 type ruleFault struct {
 	Index int // place of the rule among the peer's rules, from 0
 	Err   error
-	// Claim: it is about one claim, and the rest of the rule holds.
-	Claim bool
+	Kind  faultKind
 }
 
+// A faultKind says how much of the rule does not count.
+type faultKind int
+
+const (
+	faultRule  faultKind = iota // all of it
+	faultClaim                  // one claim
+	faultKey                    // one key, which is unknown
+)
+
 func (f ruleFault) Error() string {
-	if f.Claim {
-		return fmt.Sprintf("rule %d of %s: %v", f.Index, capability, f.Err)
+	if f.Kind == faultRule {
+		return fmt.Sprintf("rule %d of %s grants nothing: %v", f.Index, capability, f.Err)
 	}
-	return fmt.Sprintf("rule %d of %s grants nothing: %v", f.Index, capability, f.Err)
+	return fmt.Sprintf("rule %d of %s: %v", f.Index, capability, f.Err)
 }
 
 // Bounds on what a policy may make us parse at each question.
 const (
 	maxRules     = 1000
 	maxRuleBytes = 256 << 10 // one rule
+	// maxUnknownKeys is how many keys of one rule are reported.
+	maxUnknownKeys = 10
 )
 
 // parseRules reads the values of the capability. A rule that cannot be read
 // grants nothing and is reported; the others hold: one typing error must
-// neither lock people out nor let anybody in.
+// neither lock people out nor let anybody in. An unknown key may be one of
+// another version, so the rest of its rule holds.
 func parseRules(values []tailcfg.RawMessage) (rules, []ruleFault) {
 	var rs rules
 	var faults []ruleFault
@@ -87,59 +99,67 @@ func parseRules(values []tailcfg.RawMessage) (rules, []ruleFault) {
 			faults = append(faults, ruleFault{Index: i, Err: fmt.Errorf("more than %d rules; this and all after it are ignored", maxRules)})
 			break
 		}
-		r, err := parseRule([]byte(v))
+		r, unknown, err := parseRule([]byte(v))
 		if err != nil {
 			faults = append(faults, ruleFault{Index: i, Err: err})
 			continue
 		}
+		for _, key := range unknown {
+			faults = append(faults, ruleFault{i, unknownKey(key), faultKey})
+		}
 		var refused []error
 		refused, room = r.refuseClaims(room)
 		for _, err := range refused {
-			faults = append(faults, ruleFault{Index: i, Err: err, Claim: true})
+			faults = append(faults, ruleFault{i, err, faultClaim})
 		}
 		rs = append(rs, r)
 	}
 	return rs, faults
 }
 
-// parseRule reads one rule. Keys are matched exactly, not as encoding/json
-// would: an obeyed misspelling is a rule that nobody wrote.
-func parseRule(data []byte) (rule, error) {
-	var r rule
+// parseRule reads one rule, and returns the keys that it does not know. Keys
+// are matched exactly, not as encoding/json would: an obeyed misspelling is a
+// rule that nobody wrote.
+func parseRule(data []byte) (r rule, unknown []string, err error) {
 	if len(data) > maxRuleBytes {
-		return r, fmt.Errorf("longer than %d bytes", maxRuleBytes)
+		return r, nil, fmt.Errorf("longer than %d bytes", maxRuleBytes)
 	}
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(data, &m); err != nil {
-		return r, fmt.Errorf("not a JSON object: %w", err)
+		return r, nil, fmt.Errorf("not a JSON object: %w", err)
 	}
-	for _, k := range []struct {
-		name  string
-		parse func(json.RawMessage) error
-	}{
-		{"users", listInto(&r.users)},
-		{"resources", listInto(&r.resources)},
-		{"clients", listInto(&r.clients)},
-		{"groups", listInto(&r.groups)},
-		{"exchange", listInto(&r.exchange)},
-		{"impersonate", boolInto(&r.impersonate)},
-		{"machine", boolInto(&r.machine)},
-		{"machine_login", boolInto(&r.machineLogin)},
-		{"introspect", listInto(&r.introspects)},
-		{"scopes", listInto(&r.scopes)},
-		{"allow_admin_ui", boolInto(&r.adminUI)},
-		{"allow_dcr", boolInto(&r.dcr)},
-		{"allow_metrics", boolInto(&r.metrics)},
-		{"extraClaims", claimsInto(&r.extraClaims)},
-		{"includeInUserInfo", boolInto(&r.inUserInfo)},
-	} {
+	for _, k := range ruleKeys {
 		if v, ok := m[k.name]; ok && !bytes.Equal(v, []byte("null")) {
-			if err := k.parse(v); err != nil {
-				return rule{}, fmt.Errorf("key %q %w", k.name, err)
+			if err := k.into(&r)(v); err != nil {
+				return rule{}, nil, fmt.Errorf("key %q %w", k.name, err)
 			}
 		}
+		delete(m, k.name)
 	}
-	return r, nil
+	unknown = slices.Sorted(maps.Keys(m))
+	return r, unknown[:min(len(unknown), maxUnknownKeys)], nil
+}
+
+// ruleKeys are all keys of a rule, and how their values are read into it.
+var ruleKeys = []struct {
+	name string
+	into func(*rule) func(json.RawMessage) error
+}{
+	{"users", func(r *rule) func(json.RawMessage) error { return listInto(&r.users) }},
+	{"resources", func(r *rule) func(json.RawMessage) error { return listInto(&r.resources) }},
+	{"clients", func(r *rule) func(json.RawMessage) error { return listInto(&r.clients) }},
+	{"groups", func(r *rule) func(json.RawMessage) error { return listInto(&r.groups) }},
+	{"exchange", func(r *rule) func(json.RawMessage) error { return listInto(&r.exchange) }},
+	{"impersonate", func(r *rule) func(json.RawMessage) error { return boolInto(&r.impersonate) }},
+	{"machine", func(r *rule) func(json.RawMessage) error { return boolInto(&r.machine) }},
+	{"machine_login", func(r *rule) func(json.RawMessage) error { return boolInto(&r.machineLogin) }},
+	{"introspect", func(r *rule) func(json.RawMessage) error { return listInto(&r.introspects) }},
+	{"scopes", func(r *rule) func(json.RawMessage) error { return listInto(&r.scopes) }},
+	{"allow_admin_ui", func(r *rule) func(json.RawMessage) error { return boolInto(&r.adminUI) }},
+	{"allow_dcr", func(r *rule) func(json.RawMessage) error { return boolInto(&r.dcr) }},
+	{"allow_metrics", func(r *rule) func(json.RawMessage) error { return boolInto(&r.metrics) }},
+	{"extraClaims", func(r *rule) func(json.RawMessage) error { return claimsInto(&r.extraClaims) }},
+	{"includeInUserInfo", func(r *rule) func(json.RawMessage) error { return boolInto(&r.inUserInfo) }},
 }
 
 // listInto reads a list of texts; a text alone is a list of one.

@@ -63,7 +63,7 @@ func TestC42Protected(t *testing.T) {
 			t.Fatal(err)
 		}
 		rs, faults := parseRules(rawRules(fmt.Sprintf(`{"allow_dcr":true,"extraClaims":{"tier":1,%s:%s}}`, quoted, value)))
-		if len(faults) != 1 || !faults[0].Claim || !strings.Contains(faults[0].Error(), fmt.Sprintf("the claim %q is ignored", name)) || strings.Contains(faults[0].Error(), "grants nothing") {
+		if len(faults) != 1 || faults[0].Kind != faultClaim || !strings.Contains(faults[0].Error(), fmt.Sprintf("the claim %q is ignored", name)) || strings.Contains(faults[0].Error(), "grants nothing") {
 			t.Errorf("%q: faults %v", name, faults)
 		}
 		if got := claimText(rs.extraClaims("web", "", false)); got != `{"tier":1}` || !rs.allowsRegistration() {
@@ -82,7 +82,7 @@ func TestC42Protected(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, broken := range []string{string(b), `{"extraClaims":[]}`, `{"extraClaims":"x"}`} {
-		if rs, faults := parseRules(rawRules(broken)); len(rs) != 0 || len(faults) != 1 || faults[0].Claim {
+		if rs, faults := parseRules(rawRules(broken)); len(rs) != 0 || len(faults) != 1 || faults[0].Kind == faultClaim {
 			t.Errorf("%.40s: rules %v, faults %v", broken, rs, faults)
 		}
 	}

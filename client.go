@@ -219,7 +219,7 @@ func (c *client) checkScope(scope string) ([]string, error) {
 // scopes are narrowed away: applications send group names and whatever else,
 // and RFC 6749 section 3.3 allows to "fully or partially ignore the scope
 // requested".
-func errNoScope() error {
+func errNoScope() *protocolError {
 	return fail(codeInvalidScope, "none of the scopes is known, or granted by a rule; there are %s", strings.Join(supportedScopes, ", "))
 }
 

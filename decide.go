@@ -257,6 +257,10 @@ func mayBeMachine(q question) *refusal {
 		code: refusalCode(q.action), reason: reasonMachine,
 		message: fmt.Sprintf("No rule lets the node %s obtain tokens for itself.", q.who.principal()),
 	}
+	if !q.who.tagged() || q.who.external { // no rule would change it
+		r.message = fmt.Sprintf("The node of %s obtains no tokens for itself: only tagged nodes of this tailnet do.", q.who.principal())
+		return r
+	}
 	return r.withGrant(&q.who, map[string]any{"machine": true})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 	"tailscale.com/client/local"
+	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/ipn"
 )
 
@@ -137,34 +138,43 @@ func (d *directory) remember(addr netip.Addr, a answer) {
 	d.answers[addr] = a
 }
 
-// ask asks the tailnet, first whether it can answer at all: with an expired
-// key of its own, or before it has a map, the node would still answer WhoIs
-// from what it remembers.
+// ask asks the tailnet who is behind addr.
 func (d *directory) ask(ctx context.Context, addr netip.Addr) (identity, error) {
-	info, err := d.status(ctx)
+	res, info, err := d.whoIs(ctx, addr)
 	if err != nil {
 		return identity{}, err
-	}
-	res, err := d.tailnet.WhoIs(ctx, addr.String())
-	switch {
-	case errors.Is(err, local.ErrPeerNotFound):
-		return identity{}, errUnknownPeer
-	case err != nil:
-		return identity{}, fmt.Errorf("asking the tailnet about %v: %w", addr, err)
-	case res == nil || res.Node == nil || res.UserProfile == nil:
-		return identity{}, errUnknownPeer
-	case res.Node.UnsignedPeerAPIOnly:
-		// A Funnel relay. ConnContext recognises what comes through it; this
-		// holds if somebody wrapped the connection.
-		return identity{}, errUnknownPeer
-	case res.Node.Expired, !res.Node.KeyExpiry.IsZero() && res.Node.KeyExpiry.Before(d.now()):
-		return identity{}, errExpiredPeer
 	}
 	id, faults := newIdentity(addr, res, info)
 	if len(faults) > 0 {
 		d.report(&id, faults)
 	}
 	return id, nil
+}
+
+// whoIs asks the tailnet, first whether it can answer at all: with an expired
+// key of its own, or before it has a map, the node would still answer WhoIs
+// from what it remembers.
+func (d *directory) whoIs(ctx context.Context, addr netip.Addr) (*apitype.WhoIsResponse, tailnetInfo, error) {
+	info, err := d.status(ctx)
+	if err != nil {
+		return nil, info, err
+	}
+	res, err := d.tailnet.WhoIs(ctx, addr.String())
+	switch {
+	case errors.Is(err, local.ErrPeerNotFound):
+		return nil, info, errUnknownPeer
+	case err != nil:
+		return nil, info, fmt.Errorf("asking the tailnet about %v: %w", addr, err)
+	case res == nil || res.Node == nil || res.UserProfile == nil:
+		return nil, info, errUnknownPeer
+	case res.Node.UnsignedPeerAPIOnly:
+		// A Funnel relay. ConnContext recognises what comes through it; this
+		// holds if somebody wrapped the connection.
+		return nil, info, errUnknownPeer
+	case res.Node.Expired, !res.Node.KeyExpiry.IsZero() && res.Node.KeyExpiry.Before(d.now()):
+		return nil, info, errExpiredPeer
+	}
+	return res, info, nil
 }
 
 // status returns what the local node knows about its tailnet, or an error if

@@ -70,6 +70,7 @@ const (
 	pathAudit      = "/api/v1/audit"
 	pathSessions   = "/api/v1/sessions"
 	pathConsents   = "/api/v1/consents"
+	pathPolicy     = "/api/v1/policy"
 
 	pathDeviceAuthorization = "/device_authorization"
 	// Of earlier versions.

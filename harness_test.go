@@ -5,6 +5,7 @@ package tsidp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +33,8 @@ import (
 	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/tailcfg"
+	"tailscale.com/types/key"
+	"tailscale.com/types/views"
 )
 
 // update makes golden tests write what they get to testdata.
@@ -127,6 +130,23 @@ func (f *fakeTailnet) StatusWithoutPeers(context.Context) (*ipnstate.Status, err
 		BackendState:   f.state,
 		CurrentTailnet: &ipnstate.TailnetStatus{Name: "example.com", MagicDNSSuffix: "tail1234.ts.net", MagicDNSEnabled: true},
 	}, nil
+}
+
+// Status lists the peers.
+func (f *fakeTailnet) Status(ctx context.Context) (*ipnstate.Status, error) {
+	st, err := f.StatusWithoutPeers(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st.Peer, st.User = make(map[key.NodePublic]*ipnstate.PeerStatus), make(map[tailcfg.UserID]tailcfg.UserProfile)
+	for addr, res := range f.peers {
+		ps := &ipnstate.PeerStatus{ID: res.Node.StableID, DNSName: res.Node.Name, UserID: res.Node.User, TailscaleIPs: []netip.Addr{addr}}
+		if tags := views.SliceOf(res.Node.Tags); tags.Len() > 0 {
+			ps.Tags = &tags
+		}
+		st.Peer[key.NewNode().Public()] = ps
+		st.User[res.Node.User] = *res.UserProfile
+	}
+	return st, cmp.Or(err, f.err)
 }
 
 // edit changes the tailnet. What WhoIs has returned before stays as it was.

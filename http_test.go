@@ -126,6 +126,8 @@ func testRoutes(path string) map[string][]string {
 
 		path + "/api/v1/clients/web/secrets":   {"POST"},
 		path + "/api/v1/clients/web/secrets/x": {"DELETE"},
+		path + "/api/v1/policy/check":          {"GET", "HEAD"},
+		path + "/api/v1/policy/explain":        {"GET", "HEAD"},
 		path + "/clients/":                     {"GET", "HEAD"},
 		path + "/clients/new":                  {"POST"},
 		path + "/clients/web":                  {"DELETE", "GET", "HEAD"},

@@ -112,7 +112,7 @@ type identity struct {
 
 	tailnet tailnetInfo // ours, not that of an external node
 	rules   rules
-	faults  []ruleFault // of the policy's rules that are not among rules
+	faults  []ruleFault // what of the policy's rules does not count
 }
 
 func (id *identity) tagged() bool { return len(id.tags) > 0 }

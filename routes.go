@@ -177,6 +177,8 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 		{path: p.path + pathConsents, ambient: true, methods: get(guard(p.api.ListConsents))},
 		{path: p.path + pathConsents + "/{id}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RevokeConsent)}},
 		{path: p.path + pathAudit, ambient: true, methods: get(guard(p.api.ListAudit))},
+		{path: p.path + pathPolicy + "/explain", ambient: true, methods: get(guard(p.api.ExplainPolicy))},
+		{path: p.path + pathPolicy + "/check", ambient: true, methods: get(guard(p.api.CheckPolicy))},
 		{path: p.path + pathKeys, ambient: true, methods: get(guard(p.api.ListKeys))},
 		{path: p.path + pathKeys + "/rotate", ambient: true, methods: post(guard(p.api.RotateKeys))},
 		{path: p.path + pathKeys + "/{kid}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RetireKey)}},

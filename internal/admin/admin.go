@@ -233,6 +233,10 @@ type Backend interface {
 	// administrator's, as it is: its name counts, nobody is asked for consent,
 	// and it can no longer change or end by itself.
 	AdoptClient(ctx context.Context, id string, may Match) (Client, error)
+	// Explain tells what the policy says of q now, and by which rules.
+	Explain(ctx context.Context, q ExplainQuery) (Explanation, error)
+	// PolicyCheck tells how the rules of all nodes are read.
+	PolicyCheck(ctx context.Context) (PolicyReport, error)
 	// Reject makes the error for a request that cannot be read. field is the
 	// path of the member at fault, or empty.
 	Reject(field, format string, args ...any) error
