@@ -70,6 +70,23 @@ func (b *backend) Caller(ctx context.Context) (admin.Caller, error) {
 	return c, nil
 }
 
+// OwnPolicy tells the rules of the sender of the request of ctx.
+func (b *backend) OwnPolicy(ctx context.Context) (admin.OwnPolicy, error) {
+	who, err := b.p.identify(ctx)
+	if err != nil {
+		return admin.OwnPolicy{}, identityError(err)
+	}
+	peer, err := b.p.peerRules(ctx, who.addr)
+	if err != nil {
+		return admin.OwnPolicy{}, identityError(err)
+	}
+	own := admin.OwnPolicy{Problems: peer.problems(), Destinations: grantDestinations(who.tailnet.tags)}
+	for i, text := range peer.texts[:min(len(peer.texts), maxRules)] {
+		own.Rules = append(own.Rules, admin.RuleRef{Index: i, Rule: ruleText(string(text))})
+	}
+	return own, nil
+}
+
 // indexLauncher is the name, in lower case, of clients with an address to open
 // them by. Only those that an administrator vouches for have it: with a
 // name and an address of their own choice, others could send everybody anywhere.

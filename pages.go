@@ -91,7 +91,8 @@ func (s *pageSet) renderForm(w http.ResponseWriter, status int, name string, dat
 }
 
 // A pageError is a protocolError about a known client, whose redirect URI is
-// valid: the page links back to it.
+// valid: the page links back to it. Without a client it is about a page of
+// ours, and links to the first of these.
 type pageError struct {
 	*protocolError
 	client *client
@@ -130,6 +131,8 @@ func (p *Provider) writeErrorPage(w http.ResponseWriter, r *http.Request, err er
 	if page.client != nil {
 		data.Client = page.client.displayName()
 		data.Back = page.back
+	} else if page.back.URL != "" {
+		data.Client, data.Back = "the start page", page.back
 	}
 	if e.code == codeUnavailable || e.wait > 0 {
 		setChallenge(w.Header(), e)

@@ -6,6 +6,7 @@ package tsidp
 import (
 	"context"
 	"errors"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -109,9 +110,9 @@ func (p *Provider) tailnetRoutes() []route {
 // uiRoutes are the pages of the administration, and everybody's own page.
 func (p *Provider) uiRoutes() []route {
 	page := func(path string, guard func(handlerFunc) handlerFunc, show, change handlerFunc) route {
-		rt := route{path: p.path + path, page: true, ambient: true, methods: get(guard(show))}
+		rt := route{path: p.path + path, page: true, ambient: true, methods: get(p.withWayBack(guard(show)))}
 		if change != nil {
-			rt.methods["POST"] = guard(p.sameOrigin(change))
+			rt.methods["POST"] = p.withWayBack(guard(p.sameOrigin(change)))
 		}
 		return rt
 	}
@@ -128,8 +129,6 @@ func (p *Provider) uiRoutes() []route {
 		page("/admin/audit", p.requireAdmin, p.ui.Audit, nil),
 		page("/admin/audit.jsonl", p.requireAdmin, p.ui.ExportAudit, nil),
 		page("/admin/keys", p.requireAdmin, p.ui.Keys, p.ui.ChangeKeys),
-		// Bookmarks of earlier versions.
-		page("/new", p.requireAdmin, p.ui.MovedNew, nil),
 	}
 }
 
@@ -316,6 +315,21 @@ func (p *Provider) sameOrigin(h handlerFunc) handlerFunc {
 			return fail(codeAccessDenied, "a web page of another origin may not act for you").because(err)
 		}
 		return h(w, r)
+	}
+}
+
+// withWayBack gives the pages of errors a link to the start page, except where
+// that has nothing else to say.
+func (p *Provider) withWayBack(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := h(w, r)
+		if err == nil || wantsJSON(r) {
+			return err
+		}
+		if e := asProtocolError(err); e.refusal == nil || e.refusal.reason != reasonUnknownPeer {
+			return &pageError{protocolError: e, back: link{URL: template.URL(p.path + "/")}}
+		}
+		return err
 	}
 }
 

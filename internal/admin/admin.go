@@ -226,6 +226,8 @@ type Backend interface {
 	Status(ctx context.Context) (Status, error)
 	// Caller says who sends the request of ctx.
 	Caller(ctx context.Context) (Caller, error)
+	// OwnPolicy tells the rules of the sender of the request of ctx.
+	OwnPolicy(ctx context.Context) (OwnPolicy, error)
 	// Apps are the applications that the sender of the request of ctx may log
 	// in to, and that an administrator has given an address, by their names.
 	Apps(ctx context.Context) ([]App, error)

@@ -48,6 +48,14 @@ type Caller struct {
 	Grant         string
 }
 
+// OwnPolicy is what the policy says about who asks.
+type OwnPolicy struct {
+	Rules    []RuleRef
+	Problems []RuleProblem
+	// Destinations are those that a grant for this provider has.
+	Destinations []string
+}
+
 // An App is an application to open from here.
 type App struct {
 	Client string

@@ -160,9 +160,12 @@ type bar struct {
 	Mark bool // its hour is written below
 }
 
+// Middle is that of the bar, from left to right.
+func (b bar) Middle() int { return b.X + b.Width/2 }
+
 // newChart places the bars.
 func newChart(a activity) chart {
-	const step, height = 20, 100
+	const step, height = 20, 160
 	c := chart{Width: step * len(a.Hours), Height: height, Most: 1}
 	for _, h := range a.Hours {
 		c.Most = max(c.Most, h.Logins+h.Refused)
@@ -174,7 +177,7 @@ func newChart(a activity) chart {
 			}
 			return max(n*height/c.Most, 2) // one in a thousand is to be seen
 		}
-		b := bar{X: i*step + 3, Width: step - 6, LoginHeight: scale(h.Logins), RefuseHeight: scale(h.Refused), hour: h, Mark: i%6 == 5}
+		b := bar{X: i*step + 3, Width: step - 6, LoginHeight: scale(h.Logins), RefuseHeight: scale(h.Refused), hour: h, Mark: i%6 == 4}
 		b.LoginY = height - b.LoginHeight
 		b.RefuseY = max(b.LoginY-b.RefuseHeight, 0)
 		c.Bars = append(c.Bars, b)

@@ -4,8 +4,11 @@
 package adminui
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/tailscale/tsidp/internal/admin"
 )
@@ -106,6 +109,11 @@ func (u *UI) findClients(r *http.Request, text, origin string) (rows []clientRow
 	}
 	for _, c := range res.Clients {
 		rows = append(rows, clientRow{c})
+	}
+	if res.Next == "" && !r.URL.Query().Has("after") { // that is all there are
+		slices.SortStableFunc(rows, func(a, b clientRow) int {
+			return cmp.Compare(strings.ToLower(a.Display()), strings.ToLower(b.Display()))
+		})
 	}
 	return rows, res.Next, nil
 }

@@ -68,6 +68,8 @@ var fieldGroups = []fieldGroup{
 		check("lean_id_token", "Lean ID token", "claims of scopes in userinfo only", func(m *admin.ClientMetadata) *bool { return &m.LeanIDToken }),
 		options("id_token_signed_response_alg", "ID token signed with", "", func(m *admin.ClientMetadata) *string { return &m.IDTokenAlg },
 			choice{"RS256", "RS256"}, choice{"ES256", "ES256"}, choice{"EdDSA", "EdDSA"}),
+		options("access_token_format", "Access tokens", "", func(m *admin.ClientMetadata) *string { return &m.AccessTokenFormat },
+			choice{"jwt", "JWT"}, choice{"opaque", "opaque: only the provider can read them"}),
 		list("resource_identifiers", "Resources that it is", "one in a line; it may introspect tokens for them", func(m *admin.ClientMetadata) *[]string { return &m.ResourceIdentifiers }),
 		seconds("access_token_lifetime", "Access token", func(m *admin.ClientMetadata) *int64 { return &m.AccessTokenSeconds }),
 		seconds("id_token_lifetime", "ID token", func(m *admin.ClientMetadata) *int64 { return &m.IDTokenSeconds }),

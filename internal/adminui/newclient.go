@@ -14,7 +14,7 @@ import (
 	"github.com/tailscale/tsidp/internal/recipes"
 )
 
-// newPageData is the data of new.html: the choice of a recipe, or the form of
+// newClientPage is the data of new.html: the choice of a recipe, or the form of
 // the chosen one.
 type newClientPage struct {
 	page
@@ -57,15 +57,10 @@ func (u *UI) NewClient(w http.ResponseWriter, r *http.Request) error {
 	if id == blank {
 		p.Blank = shownFields(&admin.ClientMetadata{
 			GrantTypes: []string{"authorization_code", "refresh_token"}, TokenEndpointAuthMethod: "client_secret_basic",
-			Access: "tailnet", PKCE: "auto", ApplicationType: "web", IDTokenAlg: "RS256",
+			Access: "tailnet", PKCE: "auto", ApplicationType: "web", IDTokenAlg: "RS256", AccessTokenFormat: "jwt",
 		})
 	}
 	return u.showNew(w, r, http.StatusOK, p)
-}
-
-// MovedNew leads bookmarks of earlier versions on.
-func (u *UI) MovedNew(w http.ResponseWriter, r *http.Request) error {
-	return goOn(w, r, u.path("/admin/new"))
 }
 
 func (u *UI) showNew(w http.ResponseWriter, r *http.Request, status int, p *newClientPage) error {

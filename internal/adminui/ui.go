@@ -69,6 +69,7 @@ func New(cfg Config) (*UI, error) {
 		"stamp":  stamp,
 		"rfc":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"join":   strings.Join,
+		"pretty": pretty,
 	}).ParseFS(files, "pages/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("parsing pages: %w", err)
@@ -199,7 +200,7 @@ func ago(t, now time.Time) string {
 	}
 	switch {
 	case d < time.Minute:
-		return "now"
+		return "just now"
 	case d < time.Hour:
 		return count(int(d/time.Minute), "minute")
 	case d < 48*time.Hour:
