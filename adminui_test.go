@@ -4,6 +4,7 @@
 package tsidp
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -18,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/tailscale/tsidp/internal/admin"
 	"tailscale.com/client/tailscale/apitype"
 )
@@ -50,8 +51,6 @@ func (f *fixture) seeOther(as netip.Addr, r *reply) string {
 var (
 	scriptElement = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
 	anyTag        = regexp.MustCompile(`<[^>]*>`)
-	hiddenInput   = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
-	controlName   = regexp.MustCompile(`<(input|textarea|select)[^>]* name="([^"]*)"`)
 )
 
 // readable is the text of a page.
@@ -101,12 +100,37 @@ func formOf(t testing.TB, body, holds string) url.Values {
 	return nil
 }
 
-// edited changes a form: pairs of name and value.
+// withForm changes a form: pairs of name and value.
 func withForm(form url.Values, change ...string) url.Values {
 	for pair := range slices.Chunk(change, 2) {
 		form.Set(pair[0], pair[1])
 	}
 	return form
+}
+
+// readNext is where the next page of a list is.
+func readNext(t testing.TB, body string) string {
+	t.Helper()
+	m := regexp.MustCompile(`<a href="([^"]*)" rel="next">`).FindStringSubmatch(body)
+	if m == nil {
+		t.Fatalf("no next page: %s", readable(body))
+	}
+	return html.UnescapeString(m[1])
+}
+
+// writeEvents puts events into the audit log.
+func (f *fixture) writeEvents(events ...AuditEvent) {
+	f.t.Helper()
+	for i := range events {
+		e := &events[i]
+		e.Result = cmp.Or(e.Result, resultAllowed)
+		if e.Time.IsZero() {
+			e.Time = f.clock.now()
+		}
+	}
+	if err := f.p.writeAudit(f.t.Context(), events); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // uiPages are all pages of the administration, of what a fixture has.
@@ -264,7 +288,7 @@ func TestUIGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(body, "\n")); diff != "" {
+		if diff := gocmp.Diff(strings.Split(string(want), "\n"), strings.Split(body, "\n")); diff != "" {
 			t.Errorf("%s (-golden +page; go test . -run UIGolden -update):\n%s", file, diff)
 		}
 	}
@@ -303,12 +327,13 @@ func TestUIStoreDown(t *testing.T) {
 // TestUIStart: figures, the chart, the last refusals.
 func TestUIStart(t *testing.T) {
 	f := newFixture(t)
-	f.login(ada)
-	f.login(gus)
-	f.authorize(ada, "resource", testResource)
-	f.waitAudit("", 5)
+	f.writeEvents(
+		AuditEvent{Event: "login", Login: "gus@github"}, AuditEvent{Event: "login", Login: "ada@example.com"}, AuditEvent{Event: "code"},
+		AuditEvent{Event: "login", Login: "ada@example.com", Client: "web", Result: resultRefused, Reason: reasonResource},
+		AuditEvent{Event: "login", Time: f.clock.now().Add(-25 * time.Hour)},
+	)
 	body := f.look(adm, "/").page(200)
-	says(t, body, "3 clients", "2 sessions", "2 logins today", "1 refusals in 24 hours", "ready", "ada@example.com login web resource_not_granted",
+	says(t, body, "3 clients", "0 sessions", "2 logins today", "1 refusals in 24 hours", "ready", "ada@example.com login web resource_not_granted",
 		testIssuer+"/.well-known/openid-configuration", "RS256 key")
 	if n := strings.Count(body, `<rect class="login"`); n != 1 {
 		t.Errorf("%d bars of logins", n)
@@ -322,16 +347,14 @@ func TestUIStart(t *testing.T) {
 func TestUIAudit(t *testing.T) {
 	f := newFixture(t)
 	for range 60 {
-		f.login(ada)
+		f.writeEvents(AuditEvent{Event: "login", Login: "ada@example.com", Client: "web"}, AuditEvent{Event: "code", Login: "ada@example.com", Client: "web"})
 	}
-	f.authorize(gus, "resource", testResource)
-	f.waitAudit("", 121)
+	f.writeEvents(AuditEvent{Event: "login", Login: "gus@github", Client: "web", Result: resultRefused, Reason: reasonResource})
 	body := f.look(adm, "/admin/audit").page(200)
 	if n := strings.Count(body, "<tr>"); n != 51 {
 		t.Errorf("%d rows, want 50 and the head", n)
 	}
-	next := html.UnescapeString(regexp.MustCompile(`<a href="([^"]*)" rel="next">`).FindStringSubmatch(body)[1])
-	says(t, f.look(adm, next).page(200), "First page")
+	says(t, f.look(adm, readNext(t, body)).page(200), "First page")
 	says(t, f.look(adm, "/admin/audit?user=gus@github&result=refused").page(200), "gus@github", "login refused resource_not_granted")
 	if body := f.look(adm, "/admin/audit?user=gus@github&result=allowed").page(200); !strings.Contains(body, "No event matches") {
 		t.Error("a refusal counts as allowed")
@@ -389,9 +412,9 @@ func TestUIPolicy(t *testing.T) {
 		return html.UnescapeString(m[1])
 	}
 	for query, want := range map[string]string{
-		"src=alice@example.com&dst=tag:idp&allow_admin_ui=true":                                        `{"allow_admin_ui": true}`,
-		"src=group:eng,+group:ops&dst=tag:idp&resources=https://a.example/*+https://b.example/":        `{"users": ["*"], "resources": ["https://a.example/*", "https://b.example/"]}`,
-		"src=tag:ci&dst=tag:idp&machine=true&scopes=read&introspect=https://a.example/":                `{"scopes": ["read"], "introspect": ["https://a.example/"], "machine": true}`,
+		"src=alice@example.com&dst=tag:idp&allow_admin_ui=true":                                                    `{"allow_admin_ui": true}`,
+		"src=group:eng,+group:ops&dst=tag:idp&resources=https://a.example/*+https://b.example/":                    `{"users": ["*"], "resources": ["https://a.example/*", "https://b.example/"]}`,
+		"src=tag:ci&dst=tag:idp&machine=true&scopes=read&introspect=https://a.example/":                            `{"scopes": ["read"], "introspect": ["https://a.example/"], "machine": true}`,
 		"src=a@b.example&dst=tag:idp&extraClaims=" + url.QueryEscape(`{"a<b": ["&"]}`) + "&includeInUserInfo=true": `{"extraClaims": {"a<b": ["&"]}, "includeInUserInfo": true}`,
 	} {
 		var grant struct {
@@ -403,11 +426,11 @@ func TestUIPolicy(t *testing.T) {
 			t.Fatalf("%s: %v in %s", query, err, text)
 		}
 		rule := grant.App["tailscale.com/cap/tsidp"][0]
-		if _, err := parseRule(rule); err != nil {
+		if _, _, err := parseRule(rule); err != nil {
 			t.Errorf("%s: our own rule: %v", query, err)
 		}
 		var got, wanted any
-		if json.Unmarshal(rule, &got) != nil || json.Unmarshal([]byte(want), &wanted) != nil || !cmp.Equal(got, wanted) || len(grant.Src) == 0 || grant.Dst[0] != "tag:idp" {
+		if json.Unmarshal(rule, &got) != nil || json.Unmarshal([]byte(want), &wanted) != nil || !gocmp.Equal(got, wanted) || len(grant.Src) == 0 || grant.Dst[0] != "tag:idp" {
 			t.Errorf("%s: %s, want the rule %s", query, text, want)
 		}
 	}

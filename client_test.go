@@ -156,6 +156,9 @@ func TestClientFaults(t *testing.T) {
 		{"relative resource", func(c *client) { c.ResourceIdentifiers = []string{testResource, "mcp"} }, "resource_identifiers[1]"},
 		{"resource with a fragment", func(c *client) { c.ResourceIdentifiers = []string{testResource + "#x"} }, "resource_identifiers[0]"},
 		{"many resources", func(c *client) { c.ResourceIdentifiers = many(maxClientStrings+1, testResource) }, "resource_identifiers"},
+		{"default resource of a public client", func(c *client) { c.DefaultResources, c.TokenEndpointAuthMethod = []string{testResource}, "none" }, ""},
+		{"relative default resource", func(c *client) { c.DefaultResources = []string{testResource, "mcp"} }, "default_resources[1]"},
+		{"many default resources", func(c *client) { c.DefaultResources = many(maxResources+1, testResource) }, "default_resources"},
 		{"resource of a public client", func(c *client) { c.ResourceIdentifiers, c.TokenEndpointAuthMethod = []string{testResource}, "none" }, "resource_identifiers"},
 
 		{"lifetimes at their limits", func(c *client) {
@@ -248,6 +251,7 @@ func TestClientRecord(t *testing.T) {
 		c.InitiateLoginURI = "https://app.example/login"
 		c.AuthMethodStrict, c.IgnoreFragment, c.LeanIDToken, c.Disabled = true, true, true, true
 		c.ResourceIdentifiers, c.Claims = []string{testResource}, map[string]string{"username": "email"}
+		c.DefaultResources = []string{testResource}
 		c.PostLogoutRedirectURIs = []string{webRedirect}
 		c.TokenEndpointAuthMethod, c.TokenEndpointAuthSigningAlg, c.AssertionAudienceStrict = authPrivateKeyJWT, "ES256", true
 		c.JWKS = jwksOf(t, newClientKey(t, "ES256", "1"))

@@ -118,6 +118,7 @@ func (c *client) validateTexts() error {
 		{"grant_types", c.GrantTypes},
 		{"response_types", c.ResponseTypes},
 		{"resource_identifiers", c.ResourceIdentifiers},
+		{"default_resources", c.DefaultResources},
 	} {
 		if len(f.text) > maxClientStrings {
 			return fail(codeInvalidClientMetadata, "%s: more than %d entries", f.name, maxClientStrings)
@@ -205,10 +206,18 @@ func (c *client) validateChoices() error {
 }
 
 func (c *client) validateResources() error {
-	for i, r := range c.ResourceIdentifiers {
-		if _, err := oauth.CanonicalResource(r); err != nil {
-			return fail(codeInvalidClientMetadata, "resource_identifiers[%d]: %v", i, err)
+	for _, f := range []struct {
+		name      string
+		resources []string
+	}{{"resource_identifiers", c.ResourceIdentifiers}, {"default_resources", c.DefaultResources}} {
+		for i, r := range f.resources {
+			if _, err := oauth.CanonicalResource(r); err != nil {
+				return fail(codeInvalidClientMetadata, "%s[%d]: %v", f.name, i, err)
+			}
 		}
+	}
+	if len(c.DefaultResources) > maxResources {
+		return fail(codeInvalidClientMetadata, "default_resources: more than the %d that a request may name", maxResources)
 	}
 	if len(c.ResourceIdentifiers) > 0 && c.public() {
 		return fail(codeInvalidClientMetadata, "resource_identifiers: a public client cannot introspect; choose an authentication method")

@@ -139,7 +139,8 @@ func (c *client) describe(reg *registration, page string) error {
 	m.ID = c.ID
 	m.AuthMethodStrict = m.TokenEndpointAuthMethod == authBasic || m.TokenEndpointAuthMethod == authPost // it has chosen
 	old := c.ClientMetadata
-	m.Access, m.PKCE, m.IgnoreFragment, m.LeanIDToken, m.ResourceIdentifiers = old.Access, old.PKCE, old.IgnoreFragment, old.LeanIDToken, old.ResourceIdentifiers
+	m.Access, m.PKCE, m.IgnoreFragment, m.LeanIDToken = old.Access, old.PKCE, old.IgnoreFragment, old.LeanIDToken
+	m.ResourceIdentifiers, m.DefaultResources = old.ResourceIdentifiers, old.DefaultResources
 	m.AccessTokenSeconds, m.IDTokenSeconds, m.RefreshIdleSeconds, m.RefreshTotalSeconds = old.AccessTokenSeconds, old.IDTokenSeconds, old.RefreshIdleSeconds, old.RefreshTotalSeconds
 	m.Disabled, m.Claims, m.AccessTokenFormat = old.Disabled, old.Claims, old.AccessTokenFormat
 	c.ClientMetadata = m

@@ -98,14 +98,18 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 	} else {
 		c.AuthTime, c.ACR, c.AMR = jwt.NewNumericDate(m.authTime), acrNode, amrNode
 	}
-	if m.client.AccessTokenFormat != formatOpaque || m.issuedType == tokenTypeJWT {
-		return m.accessSigner.Sign(jwt.TypeAccessToken, c)
+	if m.client.AccessTokenFormat == formatOpaque && m.issuedType != tokenTypeJWT {
+		payload, err := json.Marshal(c)
+		if err != nil {
+			return "", err
+		}
+		return p.keys.Load().sealer.Seal(purposeAccessToken, payload), nil
 	}
-	payload, err := json.Marshal(c)
-	if err != nil {
-		return "", err
+	token, err := m.accessSigner.Sign(jwt.TypeAccessToken, c)
+	if err == nil {
+		p.signed.Put(token, &signedToken{*c, m.accessSigner.Public()})
 	}
-	return p.keys.Load().sealer.Seal(purposeAccessToken, payload), nil
+	return token, err
 }
 
 func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (string, error) {

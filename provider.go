@@ -20,6 +20,7 @@ import (
 
 	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/internal/adminui"
+	"github.com/tailscale/tsidp/internal/jwt"
 	"github.com/tailscale/tsidp/internal/safefetch"
 	"github.com/tailscale/tsidp/store"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -58,6 +59,7 @@ type Provider struct {
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
+	signed *jwt.Seen[*signedToken] // access tokens
 
 	failures       *tries        // of clients; see ratelimit.go
 	codeTries      *tries        // wrong user codes, by subject
@@ -88,7 +90,7 @@ func New(cfg Config) (*Provider, error) {
 		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hostname: u.Hostname(), hosts: ownHosts(u, cfg.Hosts),
 		log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), auditLog: newAuditLog(),
 		ready: make(chan struct{}), closed: make(chan struct{}),
-		missed: keyQuestion{turn: make(chan struct{}, 1)},
+		missed: keyQuestion{turn: make(chan struct{}, 1)}, signed: jwt.NewSeen[*signedToken](maxSignedTokens),
 
 		failures:       newTries(maxFailures, failureWindow),
 		codeTries:      newTries(maxCodeTries, codeTryWindow),

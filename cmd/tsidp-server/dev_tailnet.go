@@ -58,7 +58,8 @@ func devPeers() []devPeer {
   "allow_admin_ui": true,
   "allow_dcr": true,
   "allow_metrics": true,
-  "exchange": ["*"]
+  "exchange": ["*"],
+  "scopes": ["mcp:*"]
 }`},
 	}, {
 		name: "bob@example.com",
@@ -74,7 +75,11 @@ func devPeers() []devPeer {
 		name: "tag:ci",
 		user: tailcfg.UserProfile{ID: 1003, LoginName: "tagged-devices", DisplayName: "Tagged Devices"},
 		host: "ci", id: 13, addrs: devAddrs(13), tags: []string{"tag:ci"},
-		rules: []string{`{"machine": true}`},
+		rules: []string{`{
+  "users": ["*"],
+  "resources": ["*"],
+  "machine": true
+}`},
 	}}
 }
 

@@ -78,6 +78,9 @@ type ClientMetadata struct {
 	// ResourceIdentifiers are the resources that the client itself is: it may
 	// introspect tokens for them.
 	ResourceIdentifiers []string `json:"resource_identifiers,omitempty"`
+	// DefaultResources are what tokens are for when the client names no
+	// resource, as older MCP clients and some machines do.
+	DefaultResources []string `json:"default_resources,omitempty"`
 	// Lifetimes in seconds; 0 means the provider's.
 	AccessTokenSeconds  int64 `json:"access_token_lifetime,omitempty"`
 	IDTokenSeconds      int64 `json:"id_token_lifetime,omitempty"`

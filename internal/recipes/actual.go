@@ -27,10 +27,10 @@ ACTUAL_OPENID_SERVER_HOSTNAME={{.url}}
 ACTUAL_OPENID_AUTH_METHOD=openid
 `,
 	}},
-	Sees: "A button “Sign in with OpenID”. Actual calls them by preferred_username, which is the account.",
+	Sees: "A button for OpenID. Actual calls them by preferred_username, which is the account.",
 	Faults: []Fault{
-		{"openid-grant-failed after the login, with versions before 25.4", "They lose the parameter iss of the response. Update, or start tsidp with -no-response-iss."},
-		{"“OpenID configuration failed”", "The server does not reach the issuer, or does not trust its certificate (NODE_EXTRA_CA_CERTS)."},
+		{"“openid-grant-failed” after the login, with versions before 25.4", "They lose the parameter iss of the response. Update, or start tsidp with -no-response-iss."},
+		{"The server says that OpenID is not set up, or the login page does not lead to tsidp", "The server does not reach the issuer, or does not trust its certificate (NODE_EXTRA_CA_CERTS)."},
 		{"The login ends at once, again and again", "token_expiration is openid-provider: the access token of five minutes ends it. Set a number of seconds."},
 	},
 }

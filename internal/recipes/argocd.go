@@ -49,12 +49,12 @@ var argoCD = Recipe{
 			"http://localhost:8085/auth/callback, and add its id to oidc.config as cliClientID.",
 	}},
 	grants: []grant{{"group:argocd-admins", `{"groups": ["argocd-admins"]}`}},
-	Roles: "Members of argocd-admins are administrators; what others may do says policy.default. A session lasts 8 hours (id_token_lifetime of the client), and so " +
+	Roles: "Members of argocd-admins are administrators; policy.default says what others may do. A session lasts 8 hours (id_token_lifetime of the client), and so " +
 		"does what the groups were at the login.",
 	Sees: "A button “Log in via Tailscale”.",
 	Faults: []Fault{
-		{"“Failed to query provider”", "argocd-server does not reach the issuer, or does not trust its certificate (rootCA in oidc.config)."},
-		{"Logged in, but nothing may be done", "The groups are missing: look at User Info in Argo CD, and at scopes in argocd-rbac-cm if it is set."},
-		{"“Invalid redirect URL” or tsidp's page about it", "url in argocd-cm is not the address that people open."},
+		{"An error that the provider cannot be queried", "argocd-server does not reach the issuer, or does not trust its certificate (rootCA in oidc.config)."},
+		{"Logged in, but nothing may be done", "The groups are missing: look at User Info in Argo CD, and at scopes in argocd-rbac-cm if that is set."},
+		{"tsidp's page about the redirect URI", "url in argocd-cm is not the address that people open."},
 	},
 }

@@ -47,6 +47,6 @@ var audiobookshelf = Recipe{
 	Faults: []Fault{
 		{"Unauthorized, and the log says that the group claim was not found", "No rule of the person grants absgroups for this client, or it lacks includeInUserInfo: Audiobookshelf reads userinfo only."},
 		{"tsidp's page about the redirect URI", "The path depends on the version and on Subfolder for Redirect URLs: add what the page shows to the client."},
-		{"“Invalid redirect URI” in the telephone application", "Allowed Mobile Redirect URIs lacks audiobookshelf://oauth."},
+		{"The telephone application says that the redirect URI is invalid", "Allowed Mobile Redirect URIs lacks audiobookshelf://oauth."},
 	},
 }

@@ -33,8 +33,8 @@ var cloudflare = Recipe{
 	}},
 	Sees: "Cloudflare's login page with a button “Tailscale”, or, if it is the only provider, nothing at all.",
 	Faults: []Fault{
-		{"Failed to fetch user or group information", "Cloudflare cannot reach Token URL or Certificate URL: -funnel is not on, or the node may not use Funnel."},
+		{"“Failed to fetch user/group information from the identity provider”", "Cloudflare cannot reach Token URL or Certificate URL: -funnel is not on, or the node may not use Funnel."},
 		{"The browser does not find tsidp", "The person is not on the tailnet: that is where the login is."},
-		{"An error that the email is missing", noEmail},
+		{"The e-mail address is missing", noEmail},
 	},
 }

@@ -28,7 +28,7 @@ CODER_OIDC_SIGN_IN_TEXT=Sign in with Tailscale
 	}},
 	Sees: "A button “Sign in with Tailscale”.",
 	Faults: []Fault{
-		{"“Verify your email address on your OIDC provider”", "tsidp vouches for addresses of the tailnet's own domain only: see -email-verified in docs/running.md."},
+		{"“Verify the … email address on your OIDC provider”", "tsidp vouches for addresses of the tailnet's own domain only: see -email-verified in docs/running.md."},
 		{"Logged out after minutes", "The scope offline_access is missing, so Coder has nothing to refresh with."},
 		{"It does not start", "It does not reach the issuer, or does not trust its certificate."},
 	},

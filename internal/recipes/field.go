@@ -4,6 +4,7 @@
 package recipes
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -43,7 +44,10 @@ func (f Field) value(v string) (string, error) {
 	if v = strings.TrimSpace(v); v == "" {
 		v = f.Default
 	}
-	if v == "" && !f.Required {
+	switch {
+	case v == "" && f.Required:
+		return "", errors.New("is needed")
+	case v == "":
 		return "", nil
 	}
 	return f.check(v)

@@ -44,9 +44,8 @@ signout_redirect_url = {{.issuer}}/logout
 	Roles:  "Members of the group grafana-admins become Admin, everybody else Viewer: at every login anew, as role_attribute_path says.",
 	Sees:   "A button “Sign in with Tailscale”. One click, and they are in.",
 	Faults: []Fault{
-		{"“redirect_uri did not match”, or tsidp's page about the redirect URI", "root_url is not the address that people open. Grafana builds the redirect URI from it."},
-		{"The login ends with an error about a missing e-mail address, and the log shows a request for /userinfo/emails",
-			"The login name of this person is no e-mail address (alice@github). Grant them one: `{\"extraClaims\": {\"email\": \"alice@example.com\"}, \"includeInUserInfo\": true}`."},
+		{"tsidp's page about the redirect URI", "root_url is not the address that people open. Grafana builds the redirect URI from it."},
+		{"The login ends with an error about a missing e-mail address, and the log shows a request for /userinfo/emails", noEmail},
 		{"Everybody is Viewer", "The scope groups is missing, or no rule of the person has the group."},
 		{"People are logged out after minutes", "use_refresh_token or the scope offline_access is missing."},
 	},

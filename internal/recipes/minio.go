@@ -31,10 +31,10 @@ MINIO_IDENTITY_OPENID_DISPLAY_NAME=Tailscale
 		{"group:minio-admins", `{"clients": [{{q .client_id}}], "extraClaims": {"policy": ["consoleAdmin"]}}`},
 	},
 	Roles: "Each value is the name of a policy of MinIO; those of all rules of a person add up.",
-	Sees:  "A button “Login with Tailscale” on the console's login page.",
+	Sees:  "Tailscale on the console's login page, in some versions under Other Authentication Methods.",
 	Faults: []Fault{
-		{"“Policy claim missing from the JWT token, credentials will not be generated”", "No rule of the person grants the claim policy for this client."},
-		{"“The specified policy does not exist” or an empty console", "The claim names a policy that MinIO does not have."},
+		{"“policy claim missing from the JWT token, credentials will not be generated”", "No rule of the person grants the claim policy for this client."},
+		{"An error about the policy, or an empty console", "The claim names a policy that MinIO does not have."},
 		{"tsidp's page about the redirect URI", "MINIO_IDENTITY_OPENID_REDIRECT_URI is missing, and the console was opened under another address or port."},
 	},
 }

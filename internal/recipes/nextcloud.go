@@ -35,7 +35,7 @@ var nextcloud = Recipe{
 	Roles:  "With group-provisioning Nextcloud has the same groups, and their members.",
 	Sees:   "A button “Login with tailscale”.",
 	Faults: []Fault{
-		{"“The issuer does not match the one from the discovery endpoint”", "The discovery address has another name than the issuer in it."},
+		{"A group is missing in Nextcloud", "The scope groups is missing, or a whitelist of groups is set in the provider's settings."},
 		{"“Could not reach the OpenID Connect provider”", "The server is not on the tailnet and does not reach tsidp. If it does, Nextcloud may refuse local addresses: allow_local_remote_servers."},
 		{"People are new users after a change of their login name", "mapping-uid makes the name the account. Choose sub for accounts that survive it, which look like userid:1234."},
 	},

@@ -47,6 +47,6 @@ var salesforce = Recipe{
 	Faults: []Fault{
 		{"The login comes back to an error page of Salesforce, though tsidp's log shows a login", "Salesforce cannot reach the token endpoint: -funnel is not on, or the node may not use Funnel. See docs/running.md."},
 		{"tsidp's page about the redirect URI", "The Callback URL that Salesforce shows is another one: register it as it stands there."},
-		{"No user, or an error of the registration handler", "The handler gets sub, email and name; there are no given_name and family_name."},
+		{"An error of the registration handler", "The handler gets sub, email and name; there are no given_name and family_name."},
 	},
 }

@@ -43,7 +43,7 @@ vault write auth/{{.path}}/role/tailnet \
 	Sees:   "In the web interface the method OIDC and one button. vault login -method=oidc opens the browser.",
 	Faults: []Fault{
 		{"“error checking oidc discovery URL”", "The server does not reach the issuer, or does not trust its certificate (oidc_discovery_ca_pem); or the address has a slash at its end."},
-		{"“Missing auth_url” or “unauthorized redirect_uri”", "The address of the web interface is not in allowed_redirect_uris of the role."},
-		{"“groups claim not found in token”", "The scope groups is not in oidc_scopes."},
+		{"Vault refuses the redirect URI", "The address of the web interface is not in allowed_redirect_uris of the role."},
+		{"“\"groups\" claim not found in token”", "The scope groups is not in oidc_scopes."},
 	},
 }
