@@ -89,7 +89,7 @@ func TestUIFields(t *testing.T) {
 		ApplicationType: "native", ClientURI: "https://a.example/", InitiateLoginURI: "https://a.example/login", Contacts: []string{"a@b.example"},
 		LogoURI: "https://a.example/l", PolicyURI: "https://a.example/p", TOSURI: "https://a.example/t", SoftwareID: "soft", SoftwareVersion: "1",
 		IDTokenAlg: "ES256", AuthMethodStrict: true, AssertionAudienceStrict: true, Access: accessGranted, PKCE: pkceRequired, IgnoreFragment: true, LeanIDToken: true,
-		AccessTokenFormat: "opaque", Claims: map[string]string{"b": "email", "a": "login"}, ResourceIdentifiers: []string{testResource},
+		AccessTokenFormat: "opaque", Claims: map[string]string{"b": "email", "a": "login"}, ResourceIdentifiers: []string{testResource}, DefaultResources: []string{testResource},
 		AccessTokenSeconds: 1, IDTokenSeconds: 2, RefreshIdleSeconds: 3, RefreshTotalSeconds: 4,
 	})
 	body := f.look(adm, "/admin/clients/full").page(200)
@@ -223,6 +223,14 @@ func TestUIRegistrations(t *testing.T) {
 		t.Error("a registration returns the client that was taken over")
 	}
 	f.submit(adm, "/admin/clients/web", withForm(formOf(t, f.look(adm, "/admin/clients/web").page(200), `value="save"`), "action", "adopt")).page(409)
+
+	// By a program.
+	second := f.register(adm, registrationOf("client_name", "Second")).json(201)["client_id"].(string)
+	if c := f.do(adm, "POST", pathClients+"/"+second+"/adopt", "", "", "If-Match", f.show(second).header.Get("ETag")).json(200); c["origin"] != originAdministrator {
+		t.Errorf("client %v", c)
+	}
+	f.do(adm, "POST", pathClients+"/"+second+"/adopt", "", "").wantError(409, "conflict")
+	f.do(adm, "POST", pathClients+"/nobody/adopt", "", "").wantError(404, "not_found")
 }
 
 // TestUIXSS: everything that a page repeats is text in it.
@@ -284,7 +292,7 @@ func TestUIXSS(t *testing.T) {
 }
 
 var (
-	attribute = regexp.MustCompile(`^/?[a-z0-9]+(?:\s+[a-zA-Z-]+(?:="[^"<>]*")?)*\s*/?$`)
+	attribute = regexp.MustCompile(`^/?[a-z0-9]+(?:\s+[a-zA-Z][a-zA-Z0-9-]*(?:="[^"<>]*")?)*\s*/?$`)
 	address   = regexp.MustCompile(`\b(href|src|action|formaction)="([^"]*)"`)
 )
 

@@ -160,6 +160,7 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 		{path: p.path + pathClients + "/{id}", ambient: true, methods: map[string]handlerFunc{
 			"GET": guard(p.api.GetClient), "PUT": guard(p.api.ReplaceClient), "DELETE": guard(p.api.DeleteClient),
 		}},
+		{path: p.path + pathClients + "/{id}/adopt", ambient: true, methods: post(guard(p.api.AdoptClient))},
 		{path: p.path + pathClients + "/{id}/secrets", ambient: true, methods: post(guard(p.api.AddSecret))},
 		{path: p.path + pathClients + "/{id}/secrets/{secret}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.EndSecret)}},
 		// Those of earlier versions.

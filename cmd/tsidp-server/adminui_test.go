@@ -18,16 +18,16 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// An application is one that somebody connects: it knows what they have
+// A connectedApp is one that somebody connects: it knows what they have
 // entered.
-type application struct {
+type connectedApp struct {
 	server *httptest.Server
 	config oauth2.Config
 	token  *oauth2.Token
 }
 
-func startApplication(t *testing.T) *application {
-	a := new(application)
+func startApp(t *testing.T) *connectedApp {
+	a := new(connectedApp)
 	mux := http.NewServeMux()
 	verifier := oauth2.GenerateVerifier()
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +48,7 @@ func startApplication(t *testing.T) *application {
 }
 
 // refresh renews the login, as applications do in the background.
-func (a *application) refresh(ctx context.Context) error {
+func (a *connectedApp) refresh(ctx context.Context) error {
 	old := *a.token
 	old.Expiry = time.Unix(1, 0)
 	token, err := a.config.TokenSource(ctx, &old).Token()
@@ -67,7 +67,7 @@ func TestPagesJourney(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := openTab(t)
 			issuer := startDev(t)
-			app := startApplication(t)
+			app := startApp(t)
 			b.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": off}, nil)
 
 			b.open(issuer + "/")

@@ -70,6 +70,7 @@ var fieldGroups = []fieldGroup{
 			choice{"RS256", "RS256"}, choice{"ES256", "ES256"}, choice{"EdDSA", "EdDSA"}),
 		options("access_token_format", "Access tokens", "", func(m *admin.ClientMetadata) *string { return &m.AccessTokenFormat },
 			choice{"jwt", "JWT"}, choice{"opaque", "opaque: only the provider can read them"}),
+		list("default_resources", "Resources without being asked", "one in a line; what its tokens are for when it asks for no resource", func(m *admin.ClientMetadata) *[]string { return &m.DefaultResources }),
 		list("resource_identifiers", "Resources that it is", "one in a line; it may introspect tokens for them", func(m *admin.ClientMetadata) *[]string { return &m.ResourceIdentifiers }),
 		seconds("access_token_lifetime", "Access token", func(m *admin.ClientMetadata) *int64 { return &m.AccessTokenSeconds }),
 		seconds("id_token_lifetime", "ID token", func(m *admin.ClientMetadata) *int64 { return &m.IDTokenSeconds }),
@@ -114,6 +115,13 @@ func list(name, label, hint string, at func(*admin.ClientMetadata) *[]string) fi
 func checks(name, label string, at func(*admin.ClientMetadata) *[]string, choices ...choice) field {
 	f := list(name, label, "", at)
 	f.kind, f.choices = "checks", choices
+	f.set = func(m *admin.ClientMetadata, s string) error {
+		// Those that were there keep their order, which the form does not show.
+		sent := lines(s)
+		kept := slices.DeleteFunc(slices.Clone(*at(m)), func(v string) bool { return !slices.Contains(sent, v) })
+		*at(m) = append(kept, slices.DeleteFunc(sent, func(v string) bool { return slices.Contains(kept, v) })...)
+		return nil
+	}
 	return f
 }
 

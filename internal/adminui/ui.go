@@ -67,6 +67,7 @@ func New(cfg Config) (*UI, error) {
 		"nav":    func() []navEntry { return navigation },
 		"ago":    func(t time.Time) string { return ago(t, cfg.Now()) },
 		"stamp":  stamp,
+		"clock":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 		"rfc":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"join":   strings.Join,
 		"pretty": pretty,
