@@ -27,8 +27,18 @@ type clientPage struct {
 	Stale    bool // somebody else has changed it, and nothing of this was done
 }
 
-// Fixed reports whether it can be changed only where it is declared.
-func (p *clientPage) Fixed() bool { return p.Origin == "declared" }
+// Fixed says why it cannot be changed here; empty if it can.
+func (p *clientPage) Fixed() string {
+	switch p.Origin {
+	case "declared":
+		return "This client is declared in a file (-clients) and can be changed only there."
+	case "document":
+		return "This client is what the document at its address says, and can be changed only there."
+	case "node":
+		return "This client is a tagged node. The tailnet’s policy says what it may do."
+	}
+	return ""
+}
 
 // UsesSecret reports whether it authenticates by a secret.
 func (p *clientPage) UsesSecret() bool {

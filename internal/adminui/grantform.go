@@ -50,8 +50,9 @@ func readGrantForm(v url.Values, dst []string) grantForm {
 			{Key: "machine_login", Label: "log in although tagged"}, {Key: "impersonate", Label: "leave no trace in what is exchanged"},
 		},
 	}
-	if !v.Has("build") {
-		f.Dst = strings.Join(dst, " ")
+	if !v.Has("build") { // it is another form that was sent
+		f.Dst, f.Claims = strings.Join(dst, " "), ""
+		return f
 	}
 	for i := range f.Lists {
 		f.Lists[i].Value = v.Get(f.Lists[i].Key)

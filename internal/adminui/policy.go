@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/tailscale/tsidp/internal/admin"
@@ -69,7 +70,8 @@ func (u *UI) Policy(w http.ResponseWriter, r *http.Request) error {
 		p.Own = append(p.Own, rule)
 	}
 	status := http.StatusOK
-	if p.Ask = readAsk(v); v.Has("ask") {
+	if v.Has("ask") {
+		p.Ask = readAsk(v)
 		if p.AskProblem, err = u.ask(r, &p); err != nil {
 			return err
 		}
@@ -118,11 +120,20 @@ func (u *UI) ask(r *http.Request, p *policyPage) (trouble string, err error) {
 	return message, nil
 }
 
-// pretty shows JSON to people.
+// flatList is a list of texts over several lines.
+var flatList = regexp.MustCompile(`\[\s+("(?:[^"\\]|\\.)*"(?:,\s+"(?:[^"\\]|\\.)*")*)\s+\]`)
+
+// pretty shows JSON to people, lists of texts in one line.
 func pretty(raw json.RawMessage) string {
 	var b bytes.Buffer
 	if json.Indent(&b, raw, "", "  ") != nil {
 		return string(raw)
 	}
-	return b.String()
+	return flatList.ReplaceAllStringFunc(b.String(), func(list string) string {
+		var flat bytes.Buffer
+		if json.Compact(&flat, []byte(list)) != nil {
+			return list
+		}
+		return strings.ReplaceAll(flat.String(), `","`, `", "`)
+	})
 }

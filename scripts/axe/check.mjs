@@ -72,9 +72,10 @@ try {
         await page.goto(issuer + path);
         await look(`${path} ${scheme} ${width}`);
       }
-      // The pages that only a form leads to.
       await page.goto(issuer + "/admin/new?recipe=grafana");
+      await page.type("#v-url", "grafana");
       await submit("main form button");
+      await look(`mistake in a recipe ${scheme} ${width}`);
     }
   }
   await page.setViewport({ width: 1280, height: 900 });
