@@ -13,14 +13,19 @@ import (
 
 // unknownKey is the fault of a key that no rule has.
 func unknownKey(key string) error {
-	shown := key
-	if len(shown) > 64 {
-		shown = shown[:64] + "…"
-	}
 	if near := nearestKey(key); near != "" {
-		return fmt.Errorf("the key %q is unknown and ignored; did you mean %q?", shown, near)
+		return fmt.Errorf("the key %q is unknown and ignored; did you mean %q?", key, near)
 	}
-	return fmt.Errorf("the key %q is unknown and ignored", shown)
+	return fmt.Errorf("the key %q is unknown and ignored", shortened(key))
+}
+
+// shortened is s as a log line has room for it.
+func shortened(s string) string {
+	const most = 200
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // nearestKey returns the known key that is spelled like key, or "".

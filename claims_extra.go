@@ -91,7 +91,7 @@ func (r *rule) refuseClaims(room int) (faults []error, left int) {
 			room -= size
 			return false
 		}
-		faults = append(faults, fmt.Errorf("extraClaims: the claim %q is ignored, the rest of the rule holds: %w", c.name, err))
+		faults = append(faults, fmt.Errorf("extraClaims: the claim %q is ignored, the rest of the rule holds: %w", shortened(c.name), err))
 		return true
 	})
 	return faults, room

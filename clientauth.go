@@ -21,6 +21,7 @@ import (
 type credentials struct {
 	id        string
 	secret    string
+	rawSecret string // of authBasic: before it was decoded
 	assertion string // not verified yet
 	method    string // authBasic, authPost, authPrivateKeyJWT, or authNone
 }
@@ -42,7 +43,7 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 		return parseAssertionCredentials(header, f)
 	}
 	bodyID, bodySecret := f.get("client_id"), f.get("client_secret")
-	id, secret, present, err := oauth.ParseBasic(header.Get("Authorization"))
+	b, present, err := oauth.ParseBasic(header.Get("Authorization"))
 	switch {
 	case err != nil:
 		return credentials{}, errClient("the Basic credentials cannot be read: form-urlencode id and secret, join them by a colon, then base64").because(err)
@@ -56,10 +57,10 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 		return credentials{id: bodyID, secret: bodySecret, method: authPost}, nil
 	// "The client MUST NOT use more than one authentication method in each
 	// request" (RFC 6749 section 2.3). Equal ones are one.
-	case bodyID != "" && bodyID != id, bodySecret != "" && bodySecret != secret:
+	case bodyID != "" && bodyID != b.ID, bodySecret != "" && bodySecret != b.Secret && bodySecret != b.Raw:
 		return credentials{}, fail(codeInvalidRequest, "the Authorization header and the body name different clients or secrets")
 	}
-	return credentials{id: id, secret: secret, method: authBasic}, nil
+	return credentials{id: b.ID, secret: b.Secret, rawSecret: b.Raw, method: authBasic}, nil
 }
 
 // authenticateClient returns the client that sent the request.
@@ -148,7 +149,8 @@ func (c *client) authenticate(cred credentials) error {
 		return errClient("this client must authenticate with its secret")
 	case c.AuthMethodStrict && cred.method != c.TokenEndpointAuthMethod:
 		return errClient("this client is registered for another authentication method")
-	case !c.checkSecret(cred.secret):
+	// Many clients do not encode what they send by Basic (RFC 6749 section 2.3.1).
+	case !c.checkSecret(cred.secret) && !c.checkSecret(cred.rawSecret):
 		return errClient("no client with this id and these credentials; if its registration was removed, register again")
 	}
 	return nil

@@ -112,8 +112,9 @@ func checkDirections(t *testing.T, packages map[string]goPackage) {
 		if local != "" && slices.Contains(p.imports, module+"/internal/safefetch") {
 			t.Errorf("%s imports internal/safefetch: the provider alone fetches what clients name", local)
 		}
-		// internal/recipes/recipetest is for tests only: it has a provider for them.
-		if local != "" && !within(local, "cmd") && local != "internal/recipes/recipetest" && slices.Contains(p.deps, module) {
+		// Those above the root package: programs, and what tests run it with.
+		above := within(local, "cmd") || local == "tsidptest" || local == "internal/recipes/recipetest"
+		if local != "" && !above && slices.Contains(p.deps, module) {
 			t.Errorf("%s depends on the root package: imports go one way", local)
 		}
 		switch {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -493,6 +494,40 @@ func TestDirectoryReports(t *testing.T) {
 	f.login(ada)
 	if text := f.log.String(); !strings.Contains(text, `msg="policy rule ignored" node=n1001CNTRL user=userid:1001 rule=1`) {
 		t.Errorf("log:\n%s", text)
+	}
+}
+
+// TestRuleReports: each fault is logged once a day, and what is remembered of
+// them does not grow.
+func TestRuleReports(t *testing.T) {
+	f := newFixture(t)
+	f.tailnet.edit(ada, func(res *apitype.WhoIsResponse) {
+		setRules(res, `{"user":["*"],"resources":["*"]}`, `{"users":1}`, `{"extraClaims":{"sub":1}}`)
+	})
+	messages := []string{`msg="policy rule ignored"`, `msg="claim of policy rule ignored"`, `msg="key of policy rule ignored"`}
+	counts := func() (n []int) {
+		for _, m := range messages {
+			n = append(n, strings.Count(f.log.String(), m))
+		}
+		return n
+	}
+	for range 3 {
+		f.login(ada)
+		f.clock.advance(maxAnswerAge)
+	}
+	if got := counts(); !slices.Equal(got, []int{1, 1, 1}) || !strings.Contains(f.log.String(), `did you mean \"users\"?`) {
+		t.Errorf("after three logins: %v of %v", got, messages)
+	}
+	f.clock.advance(reportEvery)
+	f.login(ada)
+	if got := counts(); !slices.Equal(got, []int{2, 2, 2}) {
+		t.Errorf("a day later: %v of %v", got, messages)
+	}
+	for i := range 3 * maxReports {
+		f.p.ruleReports.due(strconv.Itoa(i), f.clock.now())
+	}
+	if n := len(f.p.ruleReports.at); n == 0 || n > maxReports {
+		t.Errorf("%d faults are remembered", n)
 	}
 }
 

@@ -61,6 +61,7 @@ type Provider struct {
 	missed keyQuestion             // what missedKeys shares
 	signed *jwt.Seen[*signedToken] // access tokens
 
+	ruleReports    ruleReports
 	failures       *tries        // of clients; see ratelimit.go
 	codeTries      *tries        // wrong user codes, by subject
 	deviceRequests *tries        // device authorization requests, by node
@@ -282,12 +283,4 @@ func (p *Provider) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, status, map[string]string{"status": state})
 	return nil
-}
-
-// reportRules says which rules of a peer grant nothing because they cannot
-// be read.
-func (p *Provider) reportRules(id *identity, faults []ruleFault) {
-	for _, f := range faults {
-		p.log.Warn("policy rule ignored", "node", string(id.node), "user", id.subject(), "rule", f.Index, "error", strings.TrimSpace(f.Error()))
-	}
 }

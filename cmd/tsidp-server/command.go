@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -17,18 +18,24 @@ import (
 // A command works on the state of a server, beside it or without it.
 type command struct {
 	name, args string
-	summary    string       // one line
-	help       string       // what there is more to say
-	options    []string     // flags among those of the server that it takes
-	json       bool         // takes -json
-	flags      []clientFlag // its own
-	server     bool         // takes all options of the server, judged as there
+	summary    string    // one line
+	help       string    // what there is more to say
+	options    []string  // flags among those of the server that it takes
+	json       bool      // takes -json
+	flags      []ownFlag // its own
+	server     bool      // takes all options of the server, judged as there
 	run        func(context.Context, *invocation) error
+}
+
+// An ownFlag is a flag that only one command has.
+type ownFlag interface {
+	define(fs *flag.FlagSet, inv *invocation)
+	usage(w io.Writer)
 }
 
 // commands returns all commands, in the order of the help.
 func commands() []command {
-	return []command{clientCommand(), {
+	return []command{clientCommand(), explainCommand(), {
 		name: "keys", args: "list|rotate|retire KID", run: runKeys, json: true,
 		summary: "show the signing keys, begin a rotation, remove a key",
 		help: `list shows the keys of the state directory: those that sign, those that are
@@ -64,7 +71,8 @@ The import itself happens at the first start of a server with -dir DIR.`,
 line, what is well and what is not, and what to do about it. If a server runs
 with that state, it is asked for its own state: store, keys, tailnet,
 certificate. If none runs, the store is opened, which names whoever has it
-locked. Nothing is made or changed.
+locked. A server that runs also tells which rules of the tailnet's policy cannot
+be read, or have unknown keys. Nothing is made or changed.
 
 The exit code is 0 if all is well, 1 if something is not, and 2 if an option is
 wrong.`,
@@ -96,6 +104,7 @@ type invocation struct {
 	json   bool
 	dryRun bool
 	client clientOptions
+	asked  url.Values // of the command explain
 	ready  bool
 	out    io.Writer
 	log    *slog.Logger // for warnings
@@ -144,7 +153,7 @@ func (cmd command) parse(args []string, getenv func(string) string) (*invocation
 		fs.BoolVar(&inv.dryRun, "n", false, "")
 	}
 	for _, f := range cmd.flags {
-		f.define(fs, &inv.client)
+		f.define(fs, inv)
 	}
 	for {
 		if err := fs.Parse(args); err != nil {

@@ -15,9 +15,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tailscale/tsidp"
+	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/store"
 )
 
@@ -102,13 +104,18 @@ func dialHealth(c config) (*adminClient, error) {
 		return nil, err
 	}
 	if client == nil {
-		dir, err := c.stateDir()
-		if err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("no server answers at %s: it is starting, waits for its login to the tailnet, has ended, or has another -dir", filepath.Join(dir, socketName))
+		return nil, noServer(c)
 	}
 	return client, nil
+}
+
+// noServer is the error when no server answers for the state directory.
+func noServer(c config) error {
+	dir, err := c.stateDir()
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("no server answers at %s: it is starting, waits for its login to the tailnet, has ended, or has another -dir", filepath.Join(dir, socketName))
 }
 
 // mends says, by the name of a check, what helps when it fails.
@@ -174,6 +181,7 @@ func checkServer(ctx context.Context, r *checkReport, c *adminClient) {
 		return
 	}
 	r.ok("server", "one runs with this state")
+	failed := r.failed
 	for _, check := range h.Checks {
 		if check.OK {
 			r.ok(check.Name, "%s", check.State)
@@ -181,6 +189,74 @@ func checkServer(ctx context.Context, r *checkReport, c *adminClient) {
 		}
 		r.fail(check.Name, fmt.Errorf("%s: %s", check.State, check.Detail), mends[check.Name])
 	}
+	if r.failed == failed { // else it may know no policy
+		checkPolicy(ctx, r, c)
+	}
+}
+
+// maxPolicyLines bounds what is told about the policy.
+const maxPolicyLines = 20
+
+// checkPolicy tells what is wrong with the rules of the tailnet's policy.
+func checkPolicy(ctx context.Context, r *checkReport, c *adminClient) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	body, err := c.call(ctx, http.MethodGet, policyPath+"/check", nil)
+	if err != nil {
+		r.fail("policy", err, "")
+		return
+	}
+	var report admin.PolicyReport
+	if err := json.Unmarshal(body, &report); err != nil {
+		r.fail("policy", fmt.Errorf("reading answer: %w", err), "")
+		return
+	}
+	lines := 0
+	for _, rule := range report.Rules {
+		for _, p := range rule.Problems {
+			if lines++; lines <= maxPolicyLines {
+				r.fail("policy", fmt.Errorf("rule %d of %s: %s", p.Index, nodesOf(rule), p.Text), "correct it in the policy file (https://login.tailscale.com/admin/acls): "+clipped(string(rule.Rule)))
+			}
+		}
+	}
+	switch {
+	case lines > maxPolicyLines:
+		r.fail("policy", fmt.Errorf("and %d more faults, which GET %s/check lists", lines-maxPolicyLines, policyPath), "")
+	case lines == 0:
+		r.ok("policy", "%d nodes, %d different rules", report.Nodes, len(report.Rules))
+	}
+	if report.LeftOut > 0 {
+		r.ok("policy", "%d nodes and rules are too many to be looked at", report.LeftOut)
+	}
+}
+
+// nodesOf names the nodes that have the rule.
+func nodesOf(rule admin.PolicyRule) string {
+	if len(rule.Nodes) == 0 {
+		return "no node"
+	}
+	s := peerName(rule.Nodes[0].Peer)
+	if n := rule.NodeCount - 1; n > 0 {
+		s += fmt.Sprintf(" and %d more", n)
+	}
+	return s
+}
+
+// peerName names a node for people.
+func peerName(p admin.Peer) string {
+	if p.User == "" {
+		return printable(p.Name)
+	}
+	return printable(p.Name) + " (" + printable(p.User) + ")"
+}
+
+// clipped is s on one line of bearable length.
+func clipped(s string) string {
+	const most = 160
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return printable(s)
 }
 
 // checkState looks at the state that no server has open, and leaves it as it

@@ -24,6 +24,10 @@ const clientsPath = "/api/v1/clients"
 
 // clientCommand is the command client.
 func clientCommand() command {
+	var flags []ownFlag
+	for _, f := range clientFlags() {
+		flags = append(flags, f)
+	}
 	return command{
 		name: "client", args: "ACTION [ID]", run: runClient, json: true,
 		summary: "list, show, create, update, delete clients; rotate their secrets",
@@ -46,7 +50,7 @@ update, the file replaces everything.
 The command asks the server that runs with the state directory. If none runs, it
 opens the database itself; then it needs the -store and -key-file of the server.`,
 		options: []string{"dir", "store", "key-file", "key-rotation"},
-		flags:   clientFlags(),
+		flags:   flags,
 	}
 }
 
@@ -69,7 +73,8 @@ type clientFlag struct {
 	set       func(o *clientOptions, value string) error
 }
 
-func (f clientFlag) define(fs *flag.FlagSet, o *clientOptions) {
+func (f clientFlag) define(fs *flag.FlagSet, inv *invocation) {
+	o := &inv.client
 	set := func(s string) error {
 		o.given = append(o.given, f.name)
 		return f.set(o, s)

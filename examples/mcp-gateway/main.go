@@ -37,7 +37,7 @@ func main() {
 		debug     = flag.Bool("enable-debug", false, "log why tokens are refused")
 		upstreams = map[string]*url.URL{}
 	)
-	flag.Func("upstream", "`NAME=URL` of an MCP server, which clients reach at RESOURCE/NAME; may be repeated", func(s string) error {
+	flag.Func("upstream", "`NAME=URL` of an MCP server, which clients reach at RESOURCE/NAME/mcp; may be repeated", func(s string) error {
 		return addUpstream(upstreams, s)
 	})
 	flag.Parse()
@@ -54,7 +54,7 @@ func main() {
 		log.Fatal(err)
 	}
 	for name, u := range upstreams {
-		log.Printf("%s/%s leads to %s", strings.TrimSuffix(*resource, "/"), name, u)
+		log.Printf("%s leads to %s", resourceOf(*resource, name), u)
 	}
 	log.Fatal(http.ListenAndServe(*addr, handler))
 }
@@ -81,13 +81,18 @@ func newHandler(resource string, upstreams map[string]*url.URL, tokens *exchange
 	}
 	mux := http.NewServeMux()
 	for name, target := range upstreams {
-		guard, err := rs.New(rs.Config{Issuer: tokens.issuer, Resource: strings.TrimSuffix(resource, "/") + "/" + name, Name: name, Logger: logger})
+		guard, err := rs.New(rs.Config{Issuer: tokens.issuer, Resource: resourceOf(resource, name), Name: name, Logger: logger})
 		if err != nil {
 			return nil, err
 		}
 		door := &door{guard: guard, target: target, tokens: tokens, log: logger.With("upstream", name)}
-		mux.Handle(rs.MetadataPath+"/"+name, guard.Metadata())
-		mux.Handle("/"+name, guard.Protect(door))
+		mux.Handle(rs.MetadataPath+path(name), guard.Metadata())
+		mux.Handle(path(name), guard.Protect(door))
 	}
 	return mux, nil
 }
+
+// path ends in what some clients know MCP servers by.
+func path(name string) string { return "/" + name + "/mcp" }
+
+func resourceOf(gateway, name string) string { return strings.TrimSuffix(gateway, "/") + path(name) }

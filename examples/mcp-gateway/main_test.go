@@ -33,7 +33,7 @@ func TestWalkthrough(t *testing.T) {
 	world.Start(t, "MCP server at ", nil, "mcp-server", "-tsidp", issuer, "-http", address)
 
 	gatewayAddress := world.FreeAddress(t)
-	tools := "http://" + gatewayAddress + "/tools"
+	tools := "http://" + gatewayAddress + "/tools/mcp"
 	gateway := world.Register(t, issuer, map[string]any{
 		"client_name": "gateway", "grant_types": []string{"urn:ietf:params:oauth:grant-type:token-exchange"}, "resource_identifiers": []string{tools},
 	})
@@ -172,12 +172,12 @@ func TestAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			log := slog.New(slog.NewTextHandler(t.Output(), nil))
-			guard, err := rs.New(rs.Config{Issuer: idp.URL, Resource: "http://localhost:9934/tools"})
+			guard, err := rs.New(rs.Config{Issuer: idp.URL, Resource: "http://localhost:9934/tools/mcp"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			d := &door{guard: guard, target: target, tokens: &exchanger{issuer: idp.URL, clientID: "gw", secret: "s"}, log: log}
-			r := httptest.NewRequest("POST", "/tools", strings.NewReader("{}"))
+			r := httptest.NewRequest("POST", "/tools/mcp", strings.NewReader("{}"))
 			r.Header.Set("Authorization", "bearer  "+callersToken+" ")
 			r.Header.Set("Cookie", "a=b")
 			w := httptest.NewRecorder()

@@ -84,6 +84,11 @@ type Verdict struct {
 	Problems []RuleProblem `json:"problems,omitempty"`
 }
 
+// Partly reports whether something that was asked for would be left out.
+func (v Verdict) Partly() bool {
+	return v.Allowed && len(v.RefusedResources)+len(v.RefusedScopes) > 0
+}
+
 // A RuleRef is a rule and its place, from 0, among those of a node.
 type RuleRef struct {
 	Index int             `json:"index"`

@@ -120,8 +120,11 @@ func (u *UI) ask(r *http.Request, p *policyPage) (trouble string, err error) {
 	return message, nil
 }
 
-// flatList is a list of texts over several lines.
-var flatList = regexp.MustCompile(`\[\s+("(?:[^"\\]|\\.)*"(?:,\s+"(?:[^"\\]|\\.)*")*)\s+\]`)
+var (
+	lineEnd = regexp.MustCompile(`\n\s*`)
+	// flatList is a list of texts over several lines.
+	flatList = regexp.MustCompile(`\[\s+("(?:[^"\\]|\\.)*"(?:,\s+"(?:[^"\\]|\\.)*")*)\s+\]`)
+)
 
 // pretty shows JSON to people, lists of texts in one line.
 func pretty(raw json.RawMessage) string {
@@ -130,10 +133,8 @@ func pretty(raw json.RawMessage) string {
 		return string(raw)
 	}
 	return flatList.ReplaceAllStringFunc(b.String(), func(list string) string {
-		var flat bytes.Buffer
-		if json.Compact(&flat, []byte(list)) != nil {
-			return list
-		}
-		return strings.ReplaceAll(flat.String(), `","`, `", "`)
+		// No line ends within a text: JSON escapes them.
+		list = lineEnd.ReplaceAllString(list, " ")
+		return "[" + list[2:len(list)-2] + "]"
 	})
 }

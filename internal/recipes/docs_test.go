@@ -58,7 +58,7 @@ func page(r recipes.Recipe) (string, error) {
 		fmt.Fprintln(&b)
 	}
 	fmt.Fprintf(&b, "```sh\ncurl %s/api/v1/clients -H 'Content-Type: application/json' -d @- <<'EOF'\n%sEOF\n```\n\n", setup.Issuer, body.String())
-	fmt.Fprintf(&b, "## In %s\n", r.Name)
+	fmt.Fprint(&b, "## In the application\n")
 	for _, s := range r.Settings(setup) {
 		fmt.Fprintf(&b, "\n### %s\n\n", s.Title)
 		if s.Text != "" {
@@ -89,6 +89,9 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 // code sets what is typed as it stands, and leaves advice alone.
 func code(s string) string {
+	if strings.Contains(s, " or ") {
+		return s
+	}
 	if strings.ContainsAny(s, "/_@") || !strings.Contains(s, " ") || strings.HasPrefix(s, "openid") || strings.HasPrefix(s, "CLIENT") {
 		return "`" + cell(s) + "`"
 	}

@@ -65,5 +65,5 @@ const grantText = `{
   "src": ["{{.src}}"],
   "dst": ["tag:tsidp"],
   "ip":  ["tcp:443"],
-  "app": {"tailscale.com/cap/tsidp": [{{.rule}}]}
+  "app": {"tailscale.com/cap/tsidp": [{{.rules}}]}
 }`

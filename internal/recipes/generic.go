@@ -19,7 +19,7 @@ var generic = Recipe{
 	},
 	client: admin.ClientMetadata{Name: "{{.name}}", RedirectURIs: []string{"{{.redirect_uris}}"}},
 	settings: []Section{{
-		Title: "In the application",
+		Title: "Settings",
 		Text:  "Most need the issuer or the discovery address, and find the rest by themselves.",
 		Rows: []Row{
 			{"Issuer", "{{.issuer}}"},

@@ -7,7 +7,8 @@
 // made from it.
 //
 // A recipe is data, in a file of its own. Its texts are templates over the
-// values of its fields and over issuer, client_id and client_secret.
+// values of its fields and over issuer, client_id and client_secret. What
+// stands in backquotes is code, as in Markdown.
 package recipes
 
 import (
@@ -116,10 +117,17 @@ func (r Recipe) Settings(s Setup) []Section {
 // roles.
 func (r Recipe) Grant(s Setup) string {
 	data := r.data(s)
-	open := grant{"group:" + r.ID + "-users", `{"clients": [{{q .client_id}}]}`}
+	all := []grant{{"group:" + r.ID + "-users", `{"clients": [{{q .client_id}}]}`}}
+	for _, g := range r.grants {
+		if last := &all[len(all)-1]; last.src == g.src {
+			last.rule += ", " + g.rule
+			continue
+		}
+		all = append(all, g)
+	}
 	var entries []string
-	for _, g := range append([]grant{open}, r.grants...) {
-		entries = append(entries, expand(grantText, map[string]string{"src": g.src, "rule": expand(g.rule, data)}))
+	for _, g := range all {
+		entries = append(entries, expand(grantText, map[string]string{"src": g.src, "rules": expand(g.rule, data)}))
 	}
 	return `"grants": [` + strings.Join(entries, ", ") + "]\n"
 }

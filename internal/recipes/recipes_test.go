@@ -35,6 +35,12 @@ func TestAll(t *testing.T) {
 		if r.Name == "" || r.About == "" || r.Sees == "" || len(r.Faults) < 2 || len(r.Settings(r.Example())) == 0 {
 			t.Errorf("%s lacks something", r.ID)
 		}
+		with := r.Example()
+		without := with
+		without.Values = nil
+		if printed1(r, without) != printed1(r, with) {
+			t.Errorf("%s prints no examples where values are missing", r.ID)
+		}
 		if secret := strings.Contains(printed1(r, r.Example()), "CLIENT_SECRET"); secret == r.Public() {
 			t.Errorf("%s: the secret is printed: %v", r.ID, secret)
 		}

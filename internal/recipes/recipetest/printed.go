@@ -6,6 +6,7 @@ package recipetest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -63,6 +64,9 @@ func (p *Printed) All(name string) []string {
 	return p.values[name]
 }
 
+// Values returns all settings by their names, for programs that are no Go.
+func (p *Printed) Values() map[string][]string { return maps.Clone(p.values) }
+
 // Used returns the names of the settings that were there and asked for.
 func (p *Printed) Used() []string {
 	var names []string
@@ -77,10 +81,7 @@ func (p *Printed) Used() []string {
 
 // With returns the settings with another value in one place.
 func (p *Printed) With(name string, value ...string) *Printed {
-	changed := &Printed{values: make(map[string][]string), used: make(map[string]bool)}
-	for n, v := range p.values {
-		changed.values[n] = v
-	}
+	changed := &Printed{values: p.Values(), used: make(map[string]bool)}
 	changed.values[name] = value
 	return changed
 }

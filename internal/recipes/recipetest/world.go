@@ -213,5 +213,8 @@ func (w *World) SetUp(r recipes.Recipe, values map[string]string, change func(*a
 		change(&m)
 	}
 	c, err := w.Register(m)
+	if err == nil && len(c.Warnings) > 0 {
+		err = fmt.Errorf("%s is registered with warnings: %q", r.ID, c.Warnings)
+	}
 	return recipes.Setup{Issuer: w.Issuer, ClientID: c.ID, ClientSecret: c.Secret, Values: values}, err
 }
