@@ -170,12 +170,19 @@ func (c *client) redirectRules() oauth.RedirectRules {
 	return oauth.RedirectRules{Public: c.public(), IgnoreFragment: c.IgnoreFragment}
 }
 
-// checkSecret compares in constant time, with each of the client's secrets.
-func (c *client) checkSecret(secret string) bool {
-	h := sha256.Sum256([]byte(secret))
+// checkSecret reports whether one of the readings of what a client presented is
+// one of its secrets. It compares each with each, in constant time. No secret
+// is empty.
+func (c *client) checkSecret(readings ...string) bool {
 	ok := 0
-	for _, s := range c.Secrets {
-		ok |= subtle.ConstantTimeCompare(h[:], s.Hash[:])
+	for _, r := range readings {
+		if r == "" {
+			continue
+		}
+		h := sha256.Sum256([]byte(r))
+		for _, s := range c.Secrets {
+			ok |= subtle.ConstantTimeCompare(h[:], s.Hash[:])
+		}
 	}
 	return ok == 1
 }
@@ -259,6 +266,10 @@ func newID() string {
 // clientByID loads a client. It returns store.ErrNotFound if there is none,
 // and a protocolError if the client's own document is at fault.
 func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
+	return p.loadClient(ctx, id, decodeClient)
+}
+
+func (p *Provider) loadClient(ctx context.Context, id string, decode func(store.Record) (*client, error)) (*client, error) {
 	if id == "" || len(id) > store.MaxIDLen {
 		return nil, store.ErrNotFound
 	}
@@ -272,7 +283,7 @@ func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeClient(rec)
+	return decode(rec)
 }
 
 func decodeClient(rec store.Record) (*client, error) {

@@ -6,6 +6,7 @@ package tsidp
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/netip"
 	"net/url"
@@ -57,8 +58,9 @@ func TestC08Method(t *testing.T) {
 		{"(f) another secret", basicAuth(id, secret), []string{"client_id", id, "client_secret", "x"}, 400, "invalid_request"},
 		{"(f) right one in the body only", basicAuth(id, "x"), []string{"client_secret", secret}, 400, "invalid_request"},
 		{"raw", rawBasic(id + ":" + secret), nil, 200, ""},
-		{"raw, and in the body", rawBasic(id + ":" + secret), []string{"client_secret", secret}, 200, ""},
-		{"raw, another", rawBasic(id + ":" + secret + "%"), nil, 401, "invalid_client"},
+		{"raw, and equal in the body", rawBasic(id + ":" + secret), []string{"client_id", id, "client_secret", secret}, 200, ""},
+		{"raw, and its decoded form in the body", rawBasic(id + ":" + secret), []string{"client_secret", "s+ é:/="}, 401, "invalid_client"},
+		{"raw, of another secret", rawBasic(id + ":" + secret + "x"), nil, 401, "invalid_client"},
 		{"decoded once too often", basicAuth(id, "s++é:/="), nil, 401, "invalid_client"},
 		{"encoded twice", basicAuth(id, url.QueryEscape(secret)), nil, 401, "invalid_client"},
 		{"post, encoded twice", nil, []string{"client_id", id, "client_secret", url.QueryEscape(secret)}, 401, "invalid_client"},
@@ -81,6 +83,39 @@ func TestC08Method(t *testing.T) {
 			f.wantSilentLog(secret, url.QueryEscape(secret), code, refresh)
 		})
 	}
+}
+
+// TestRawBasic: secrets that were brought along, and which encoding changes, in
+// both readings; each failure counts once, whatever was read.
+func TestRawBasic(t *testing.T) {
+	f := newFixture(t)
+	secrets := []string{"percent%41percent%41percent%41percent", "plus+plus+plus+plus+plus+plus+plus+plus", "broken%escape%broken%escape%broken%", "a%2Bb+c%20d%25a%2Bb+c%20d%25a%2Bb+c"}
+	var ids []string
+	for i, s := range secrets {
+		ids = append(ids, fmt.Sprint("own", i))
+		f.addClient(ids[i], s, admin.ClientMetadata{RedirectURIs: []string{webRedirect}, GrantTypes: []string{grantClientCredentials}})
+	}
+	form := url.Values{"grant_type": {grantClientCredentials}}
+	for i, s := range secrets {
+		for name, header := range map[string][]string{"encoded": basicAuth(ids[i], s), "raw": rawBasic(ids[i] + ":" + s)} {
+			if r := f.post("/token", form, header...); r.status != 200 {
+				t.Errorf("%q %s: %d %s", s, name, r.status, r.body)
+			}
+		}
+		decoded, err := url.QueryUnescape(s)
+		if err != nil {
+			continue
+		}
+		// What the raw secret means when it is decoded is not the secret.
+		f.post("/token", url.Values{"grant_type": {grantClientCredentials}, "client_id": {ids[i]}, "client_secret": {decoded}}).wantClientError(401, "invalid_client")
+	}
+	send := func() *reply {
+		return f.do(ci, "POST", "/token", "application/x-www-form-urlencoded", form.Encode(), rawBasic(ids[0]+":wrong%20+wrong")...)
+	}
+	for range maxFailures {
+		send().wantClientError(401, "invalid_client")
+	}
+	send().wantError(429, "too_many_requests")
 }
 
 // TestC10Authentication: whoever fails to be the client touches nothing. One

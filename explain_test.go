@@ -410,7 +410,7 @@ func TestNearestKey(t *testing.T) {
 			t.Errorf("%q: %q, want %q", key, got, want)
 		}
 	}
-	if err := unknownKey(strings.Repeat("k", 1<<20)); len(err.Error()) > 200 {
+	if err := unknownKey(strings.Repeat("k", 1<<20)); len(err.Error()) > 300 {
 		t.Errorf("%d bytes", len(err.Error()))
 	}
 }

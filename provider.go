@@ -60,6 +60,7 @@ type Provider struct {
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
 	signed *jwt.Seen[*signedToken] // access tokens
+	known  knownClients
 
 	ruleReports    ruleReports
 	failures       *tries        // of clients; see ratelimit.go

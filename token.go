@@ -147,7 +147,7 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 	if err != nil {
 		return err
 	}
-	if t.client, err = p.clientByID(ctx, t.claims.ClientID); err != nil {
+	if t.client, err = p.clientToUse(ctx, t.claims.ClientID); err != nil {
 		return inactiveOr(err)
 	}
 	// A token that was exchanged belongs to the client that did it, and rests
@@ -157,7 +157,7 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 		if t.client.Disabled || !strings.HasSuffix(t.claims.ID, exchangedMark) {
 			return inactive(errors.New("token of a disabled client, or of another than its grant"))
 		}
-		if base, err = p.clientByID(ctx, a.clientID); err != nil {
+		if base, err = p.clientToUse(ctx, a.clientID); err != nil {
 			return inactiveOr(err)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/tailscale/tsidp/examples/internal/world"
@@ -43,13 +44,17 @@ func npmCommand(t *testing.T, home string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// An opener is the person in front of a terminal: who sees a link opens it.
+// An opener is the person in front of a terminal: who sees a link opens it,
+// and says yes to a question.
 type opener struct {
-	s    *stage
-	mu   sync.Mutex
-	seen bytes.Buffer
-	done map[string]bool
-	wg   sync.WaitGroup
+	s        *stage
+	keyboard io.Writer // nil for a program that asks nothing
+
+	mu       sync.Mutex
+	seen     bytes.Buffer
+	answered bool
+	done     map[string]bool
+	wg       sync.WaitGroup
 }
 
 // link is an authorization request in the output of a program, up to what
@@ -74,6 +79,12 @@ func (o *opener) Write(p []byte) (int, error) {
 				o.s.t.Errorf("opening the link: %v", err)
 			}
 		})
+	}
+	if o.keyboard != nil && !o.answered && strings.Contains(o.seen.String(), "[y/N]") {
+		o.answered = true
+		if _, err := io.WriteString(o.keyboard, "y\r"); err != nil {
+			return 0, err
+		}
 	}
 	return len(p), nil
 }
@@ -239,9 +250,15 @@ func TestInspector(t *testing.T) {
 					args = append(args, "--client-id", id)
 				}
 				node := npmCommand(t, home, args...)
-				cmd := exec.CommandContext(t.Context(), "script", "-qec", "exec '"+strings.Join(node.Args, "' '")+"'", "/dev/null")
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				cmd := exec.CommandContext(ctx, "script", "-qec", "exec '"+strings.Join(node.Args, "' '")+"'", "/dev/null")
 				cmd.Env = node.Env
-				o := &opener{s: s}
+				keyboard, err := cmd.StdinPipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := &opener{s: s, keyboard: keyboard}
 				cmd.Stdout, cmd.Stderr = o, o
 				if err := cmd.Run(); err != nil {
 					t.Fatalf("%s: %v\n%s", tool, err, o)
@@ -259,6 +276,11 @@ func TestInspector(t *testing.T) {
 			s.server.expire()
 			if o := run("whoami"); o.opened() != 0 {
 				t.Errorf("%d logins after the token has ended, want 0", o.opened())
+			}
+			if id == "" {
+				// Without options for OAuth it knows one way to meet a challenge,
+				// which is to refresh, and gives up.
+				return
 			}
 			run("write")
 			s.server.wantCaller(id, writeScope)

@@ -26,27 +26,28 @@ type app struct {
 
 	// Names of settings: the issuer or the address of its document, or else the
 	// endpoints.
-	issuer                  string
-	authorize, token, info  string
-	keys                    string
-	clientID, secret        string
-	scope                   func(p *recipetest.Printed) string
-	redirects               func(p *recipetest.Printed, address string) []string // as it sends them
-	pkce                    func(p *recipetest.Printed, m metadata) bool
-	auth                    clientAuth
-	nonce                   bool
-	state                   string     // what it sends, "" for something short
-	send                    url.Values // more of the authorization request
-	check                   func(m metadata) error
-	source                  source
-	unverified              bool                               // it does not look at the signature
-	account                 func(p *recipetest.Printed) string // the claim that is the account
-	needs                   []string                           // claims without which it fails
-	role                    func(p *recipetest.Printed) (claim, value string)
-	roleFrom                string   // whose rules give the role
-	base                    []string // whose rules everybody needs
-	refresh, device, native bool
-	logout                  func(p *recipetest.Printed, m metadata, s *session) string
+	issuer                 string
+	authorize, token, info string
+	keys                   string
+	clientID, secret       string
+	scope                  func(p *recipetest.Printed) string
+	redirects              func(p *recipetest.Printed, address string) []string // as it sends them
+	pkce                   func(p *recipetest.Printed, m metadata) bool
+	auth                   clientAuth
+	nonce                  bool
+	state                  string     // what it sends, "" for something short
+	send                   url.Values // more of the authorization request
+	check                  func(m metadata) error
+	source                 source
+	unverified             bool                               // it does not look at the signature
+	account                func(p *recipetest.Printed) string // the claim that is the account
+	needs                  []string                           // claims without which it fails
+	role                   func(p *recipetest.Printed) (claim, value string)
+	roleFrom               string   // whose rules give the role
+	base                   []string // whose rules everybody needs
+	refresh, device        bool
+	verifiedEmail          bool // it wants email_verified
+	logout                 func(p *recipetest.Printed, m metadata, s *session) string
 }
 
 // A clientAuth is how an application authenticates at the token endpoint.
@@ -216,6 +217,9 @@ func (c *client) finish(answer map[string]any, nonce, redirect string) (*session
 			return nil, fmt.Errorf("the claim %s is %v", name, s.claims[name])
 		}
 	}
+	if c.verifiedEmail && s.claims["email_verified"] != true {
+		return nil, fmt.Errorf("email_verified is %#v", s.claims["email_verified"])
+	}
 	name := c.account(c.settings)
 	if s.account, _ = s.claims[name].(string); s.account == "" {
 		return nil, fmt.Errorf("the claim %q, which is the account, is %v", name, s.claims[name])
@@ -240,6 +244,8 @@ func (c *client) readIDToken(raw, nonce string) (map[string]any, error) {
 		return nil, fmt.Errorf("azp is %v", azp)
 	case hasNonce != (nonce != "") || hasNonce && got != nonce:
 		return nil, fmt.Errorf("nonce is %v, want %q", got, nonce)
+	case c.send.Has("max_age") && claims["auth_time"] == nil:
+		return nil, fmt.Errorf("no auth_time, though max_age was sent: %v", claims)
 	case claims["sub"] == nil || claims["jti"] == nil:
 		return nil, fmt.Errorf("no sub or jti: %v", claims)
 	case c.issuer != "" && claims["iss"] != c.meta["issuer"]:

@@ -18,7 +18,7 @@ var apps = []app{
 	},
 	{
 		id: "argo-cd", issuer: "issuer", clientID: "clientID", secret: "oidc.tailscale.clientSecret",
-		scope:     func(p printed) string { return strings.Join(p.All("requestedScopes"), " ") },
+		scope:     func(p printed) string { return strings.Join(append(p.All("requestedScopes"), "offline_access"), " ") },
 		redirects: below("url", "/auth/callback"), pkce: pkceNever, auth: auto, check: codeFlow,
 		send:   url.Values{"claims": {`{"id_token":{"groups":{"essential":true}}}`}},
 		source: idToken, account: always("email"), needs: []string{"sub"},
@@ -53,7 +53,7 @@ var apps = []app{
 	{
 		id: "coder", issuer: "CODER_OIDC_ISSUER_URL", clientID: "CODER_OIDC_CLIENT_ID", secret: "CODER_OIDC_CLIENT_SECRET",
 		scope: split("CODER_OIDC_SCOPES", ","), redirects: below("CODER_ACCESS_URL", "/api/v2/users/oidc/callback"), pkce: pkceNever, auth: auto,
-		send: url.Values{"access_type": {"offline"}}, source: idFirst, account: always("preferred_username"), needs: []string{"email"}, refresh: true,
+		send: url.Values{"access_type": {"offline"}}, source: idFirst, account: always("preferred_username"), needs: []string{"email"}, verifiedEmail: true, refresh: true,
 	},
 	{
 		// goth decodes the ID token, and wants userinfo.
@@ -74,7 +74,7 @@ var apps = []app{
 	{
 		id: "headscale", issuer: "issuer", clientID: "client_id", secret: "client_secret", nonce: true,
 		scope:     func(p printed) string { return strings.Join(p.All("scope"), " ") },
-		redirects: at("/oidc/callback"), pkce: pkceSet("method", "S256"), auth: auto, source: idFirst, account: always("preferred_username"), needs: []string{"email"},
+		redirects: at("/oidc/callback"), pkce: pkceSet("method", "S256"), auth: auto, source: idFirst, account: always("preferred_username"), needs: []string{"email"}, verifiedEmail: true,
 		role: role(always("groups"), set("allowed_groups")), roleFrom: "group:headscale-users",
 	},
 	{
@@ -96,7 +96,7 @@ var apps = []app{
 		// zitadel/oidc; the server looks at the access token.
 		id: "incus", issuer: "oidc.issuer", clientID: "oidc.client.id",
 		scope:     func(p printed) string { return strings.ReplaceAll(p.Get("oidc.scopes"), ",", "  ") },
-		redirects: at("/oidc/callback"), pkce: pkceAlways, auth: none, source: accessToken, account: always("sub"), refresh: true, device: true, logout: logoutHint,
+		redirects: at("/oidc/callback"), pkce: pkceAlways, auth: none, source: accessToken, account: always("sub"), base: []string{"group:incus-users"}, refresh: true, device: true, logout: logoutHint,
 	},
 	{
 		id: "jellyfin", issuer: "OpenID Endpoint", clientID: "OpenID Client ID", secret: "OpenID Secret", unverified: true, check: sameHost,
@@ -119,7 +119,7 @@ var apps = []app{
 		roleFrom: "group:k8s-admins",
 	},
 	{
-		id: "mcp", issuer: "Issuer, where it is asked for", clientID: "Client ID", native: true,
+		id: "mcp", issuer: "Issuer, where it is asked for", clientID: "Client ID",
 		scope:     always("openid profile email offline_access"),
 		redirects: fixed("http://localhost:3118/callback", "http://127.0.0.1:41234/oauth/callback", "http://127.0.0.1:19876/mcp/oauth/callback", "http://127.0.0.1:33418/"),
 		pkce:      pkceAlways, auth: none, send: url.Values{"prompt": {"consent"}}, source: accessToken, account: always("sub"),

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/tailscale/tsidp/internal/recipes"
@@ -28,6 +27,7 @@ const docs = "../../docs/apps/"
 // links are what a recipe may name, and how a page in docs/apps leads there.
 var links = strings.NewReplacer(
 	"“People without an e-mail address” in docs/apps", "[people without an e-mail address](README.md#people-without-an-e-mail-address)",
+	"“User names” in docs/apps", "[user names](README.md#user-names)",
 	"docs/running.md", "[running.md](../running.md)",
 	"docs/mcp.md", "[mcp.md](../mcp.md)",
 )
@@ -209,34 +209,51 @@ func anchors(markdown string) []string {
 
 // TestDocsGrants: the rules that README.md has do what it says.
 func TestDocsGrants(t *testing.T) {
-	_, part, ok := strings.Cut(readme(t), "## People without an e-mail address")
-	if !ok {
-		t.Fatal("README.md says nothing about people without an address")
-	}
-	_, grant, _ := strings.Cut(part, "```json\n")
-	grant, _, _ = strings.Cut(grant, "```")
+	find := func(id string) app { return apps[slices.IndexFunc(apps, func(a app) bool { return a.id == id })] }
+	t.Run("people without an address", func(t *testing.T) {
+		s := setUp(t, find("coder"), nil)
+		if _, err := s.loginOf(recipetest.Octocat); err == nil || !strings.Contains(err.Error(), "email") {
+			t.Errorf("without a rule: %v", err)
+		}
+		s.applyText(recipetest.Octocat, grantBelow(t, "## People without an e-mail address"))
+		session, err := s.loginOf(recipetest.Octocat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if session.claims["email"] != "octocat@example.com" || session.claims["email_verified"] != true {
+			t.Errorf("email %v, email_verified %v", session.claims["email"], session.claims["email_verified"])
+		}
+	})
+	t.Run("accounts of another name", func(t *testing.T) {
+		s, other := setUp(t, find("synology"), nil), setUp(t, find("synology"), nil)
+		s.applyText(recipetest.Alice, strings.ReplaceAll(grantBelow(t, "## User names"), "CLIENT_ID", s.setup.ClientID))
+		defer s.apply(recipetest.Alice)
+		for s, want := range map[*setting]string{s: "admin", other: "alice"} {
+			session, err := s.loginOf(recipetest.Alice)
+			if err != nil || session.account != want {
+				t.Errorf("the account is %+v, %v; want %s", session, err, want)
+			}
+		}
+	})
+}
 
-	coder := apps[slices.IndexFunc(apps, func(a app) bool { return a.id == "coder" })]
-	s := setUp(t, coder, nil)
-	c, err := coder.start(s.w, s.printed)
+// loginOf logs somebody in.
+func (s *setting) loginOf(p recipetest.Person) (*session, error) {
+	c, err := s.app.start(s.w, s.printed)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	login := func() (*session, error) {
-		return c.login(s.w.NewBrowser(recipetest.Octocat), coder.redirects(s.printed, s.address)[0])
+	return c.login(s.w.NewBrowser(p), s.app.redirects(s.printed, s.address)[0])
+}
+
+// grantBelow is the first grant below a heading of README.md.
+func grantBelow(t *testing.T, heading string) string {
+	t.Helper()
+	_, part, ok := strings.Cut(readme(t), heading)
+	_, grant, ok2 := strings.Cut(part, "```json\n")
+	grant, _, ok3 := strings.Cut(grant, "```")
+	if !ok || !ok2 || !ok3 {
+		t.Fatalf("README.md has no grant below %s", heading)
 	}
-	if _, err := login(); err == nil || !strings.Contains(err.Error(), "email") {
-		t.Errorf("without a rule: %v", err)
-	}
-	if err := s.w.Apply(recipetest.Octocat, grant); err != nil {
-		t.Fatal(err)
-	}
-	s.w.Advance(2 * time.Second)
-	session, err := login()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if session.claims["email"] != "octocat@example.com" || session.claims["email_verified"] != true {
-		t.Errorf("email %v, email_verified %v", session.claims["email"], session.claims["email_verified"])
-	}
+	return grant
 }

@@ -16,7 +16,9 @@ var incus = Recipe{
 		RedirectURIs:            []string{"{{.url}}/oidc/callback"},
 		ClientURI:               "{{.url}}",
 		TokenEndpointAuthMethod: "none",
-		GrantTypes:              []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
+		// Whoever logs in may do everything.
+		Access:     "granted",
+		GrantTypes: []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
 	},
 	settings: []Section{{
 		Title: "On the server",
@@ -31,9 +33,11 @@ incus config set oidc.scopes=openid,offline_access
 		Lang:  "sh",
 		Code:  "incus remote add my-incus {{.url}} --auth-type oidc\n",
 	}},
+	Roles: "Incus lets everybody who logs in do everything, unless it has an authorization of its own (OpenFGA). So the client is registered with " +
+		"access granted, and this rule says who logs in.",
 	Sees: "In the browser a button “Login with SSO”. The command opens a page on which they compare a code and approve.",
 	Faults: []Fault{
-		{"Everybody who logs in may do everything", "That is Incus: who may do what is decided by its own authorization (OpenFGA). Set access to granted to let in only some."},
+		{"tsidp's page that the application is not granted", "No rule of the person has the client under clients. The page shows the grant."},
 		{"invalid_target or access_denied with an audience", "oidc.audience is set. Unset it."},
 		{"A login is refused because the token is from the future", "The clock of the server is more than a few seconds slow."},
 	},

@@ -38,7 +38,7 @@ var synology = Recipe{
 	Sees: "A choice “Tailscale” in the login window of DSM, which opens another window for a moment.",
 	Faults: []Fault{
 		{"A message about missing privileges, or nothing happens", "There is no account with exactly the name that preferred_username has, or the browser blocks the other window."},
-		{"The account has another name", "preferred_username is the part of the login name before the @, for logins of the tailnet's own domain. Give the DSM account that name, or choose Username claim email and make accounts of that name."},
+		{"The account has another name", "preferred_username is the part of the login name before the @, for logins of the tailnet's own domain. Give the DSM account that name, or grant the person the name of the account: see “User names” in docs/apps."},
 		{"tsidp's page about the redirect URI", "DSM was opened under another name or port. It has only one redirect URI."},
 	},
 }

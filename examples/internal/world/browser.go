@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"golang.org/x/net/html"
 )
@@ -69,21 +71,36 @@ func (b *Browser) Open(ctx context.Context, address string) (*url.URL, error) {
 	return nil, errors.New("too many pages")
 }
 
+// listenTimeout is how long a client may take until it listens at its redirect
+// URI: some print the link first, since people are slow.
+const listenTimeout = 20 * time.Second
+
 // Follow opens an address and then that of the client.
 func (b *Browser) Follow(ctx context.Context, address string) error {
 	back, err := b.Open(ctx, address)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, "GET", back.String(), nil)
-	if err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, "GET", back.String(), nil)
+		if err != nil {
+			return err
+		}
+		res, err := b.client.Do(req)
+		if err == nil {
+			return res.Body.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
 	}
-	res, err := b.client.Do(req)
-	if err != nil {
-		return err
-	}
-	return res.Body.Close()
 }
 
 // send returns where a redirect leads, or the form of a page and where to
