@@ -4,6 +4,7 @@
 package tsidp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,13 +123,8 @@ func noteEvent(event string, h handlerFunc) handlerFunc {
 func (p *Provider) audited(ctx context.Context, e AuditEvent) AuditEvent {
 	n := notes(ctx)
 	e.Time, e.Request = p.now().UTC(), n.id
-	for dst, src := range map[*string]string{
-		&e.Event: n.event.Event, &e.User: n.event.User, &e.Login: n.event.Login, &e.Node: n.event.Node, &e.Client: n.event.Client, &e.Grant: n.event.Grant,
-	} {
-		if *dst == "" {
-			*dst = src
-		}
-	}
+	e.Event, e.User, e.Login = cmp.Or(e.Event, n.event.Event), cmp.Or(e.User, n.event.User), cmp.Or(e.Login, n.event.Login)
+	e.Node, e.Client, e.Grant = cmp.Or(e.Node, n.event.Node), cmp.Or(e.Client, n.event.Client), cmp.Or(e.Grant, n.event.Grant)
 	if e.Login != "" && e.User != n.event.User { // it is somebody else's
 		e.Login = ""
 	}
@@ -176,7 +172,9 @@ func (p *Provider) noteAudit(ctx context.Context, message string, e AuditEvent, 
 	if e.Event == eventRevoke || e.Event == eventKey {
 		level = slog.LevelWarn
 	}
-	p.log.Log(ctx, level, message, append(e.attrs(), more...)...)
+	if p.log.Enabled(ctx, level) {
+		p.log.Log(ctx, level, message, append(e.attrs(), more...)...)
+	}
 	e.Detail = detailOf(more)
 	p.auditLog.add(e)
 }

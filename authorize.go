@@ -160,7 +160,7 @@ func (p *Provider) findClient(ctx context.Context, a *authorizeRequest) error {
 	if id == "" {
 		return fail(codeInvalidRequest, "client_id is missing")
 	}
-	c, err := p.clientByID(ctx, id)
+	c, err := p.clientToUse(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		e := fail(codeInvalidClient, "No application with this client_id is registered here. If it was registered once, its registration has been removed: remove the connection in the application and add it again, or ask an administrator of this identity provider to register it.")
 		e.answer = http.StatusBadRequest // with 401 a browser would ask for a password, which nobody has

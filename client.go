@@ -265,6 +265,10 @@ func newID() string {
 // clientByID loads a client. It returns store.ErrNotFound if there is none,
 // and a protocolError if the client's own document is at fault.
 func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
+	return p.loadClient(ctx, id, decodeClient)
+}
+
+func (p *Provider) loadClient(ctx context.Context, id string, decode func(store.Record) (*client, error)) (*client, error) {
 	if id == "" || len(id) > store.MaxIDLen {
 		return nil, store.ErrNotFound
 	}
@@ -278,7 +282,7 @@ func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeClient(rec)
+	return decode(rec)
 }
 
 func decodeClient(rec store.Record) (*client, error) {

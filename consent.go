@@ -175,7 +175,8 @@ func (p *Provider) askConsent(w http.ResponseWriter, a *authorizeRequest, c *cod
 			{"It comes from", a.client.provenance()},
 			{"You will be sent to", redirectHost(a.replyTo)},
 		},
-		Yes: "Allow", No: "Deny", Switch: true,
+		Links: a.client.links(),
+		Yes:   "Allow", No: "Deny", Switch: true,
 	}
 	for _, s := range c.scopes {
 		page.Wants = append(page.Wants, scopeInWords(s))
@@ -188,6 +189,16 @@ func (p *Provider) askConsent(w http.ResponseWriter, a *authorizeRequest, c *cod
 	}
 	page.Shown = shown(a, c)
 	return p.ask(w, pathAuthorize, a.form, &a.who, page)
+}
+
+// links are the pages that the client names: the server "SHOULD display this
+// URL to the End-User" (OpenID Connect Registration section 2). Its logo is a
+// link as well: an image may be anybody's, and to load it would tell its host
+// who looks (RFC 7591 section 5).
+func (c *client) links() []fact {
+	return slices.DeleteFunc([]fact{
+		{"Its website", c.ClientURI}, {"Its logo", c.LogoURI}, {"Its privacy policy", c.PolicyURI}, {"Its terms of service", c.TOSURI},
+	}, func(f fact) bool { return f.Value == "" })
 }
 
 // shown names all that a consent page is about: the answer counts only for

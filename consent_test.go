@@ -203,6 +203,35 @@ func TestConsentEscapes(t *testing.T) {
 	}
 }
 
+// TestConsentLinks: what the client names is there to be read, and loads
+// nothing from it: not its logo, and no address but http and https.
+func TestConsentLinks(t *testing.T) {
+	f := newFixture(t)
+	f.addRegistered("agent", admin.ClientMetadata{
+		RedirectURIs: []string{agentRedirect}, ClientURI: "https://agent.example/", LogoURI: "https://agent.example/logo.png",
+		PolicyURI: `https://agent.example/privacy?a="><script>`, TOSURI: "https://agent.example/terms",
+	})
+	f.editClient("agent", func(c *client) { c.TOSURI = "javascript:alert(1)" })
+	page := f.browser(ada).login(forAgent()...).page(http.StatusOK)
+	for _, want := range []string{
+		`<dt>Its website</dt><dd><a href="https://agent.example/" rel="noopener noreferrer" target="_blank">`,
+		`<a href="https://agent.example/logo.png"`, `<a href="https://agent.example/privacy?a=%22%3e%3cscript%3e"`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in %s", want, page)
+		}
+	}
+	for _, bad := range []string{"<img", "<script", `href="javascript:`} {
+		if strings.Contains(page, bad) {
+			t.Errorf("%s in %s", bad, page)
+		}
+	}
+	f.addRegistered("plain", admin.ClientMetadata{RedirectURIs: []string{agentRedirect}})
+	if page := f.browser(ada).login(forAgent("client_id", "plain")...).page(http.StatusOK); strings.Contains(page, "<a href") {
+		t.Errorf("links of a client that has none in %s", page)
+	}
+}
+
 // TestConsentConcurrent: two windows with two requests; both count.
 func TestConsentConcurrent(t *testing.T) {
 	f := withAgent(t)

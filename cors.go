@@ -19,11 +19,11 @@ import (
 // corsMaxAge is how long browsers may remember a preflight, in seconds.
 const corsMaxAge = "7200"
 
-// allowOrigins sets the headers of an answer, also of an error, that scripts
-// of any origin may read.
-func allowOrigins(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After, X-Request-Id")
+// openHeaders are those of an answer, also of an error, that scripts of any
+// origin may read.
+var openHeaders = http.Header{
+	"Access-Control-Allow-Origin":   {"*"},
+	"Access-Control-Expose-Headers": {"WWW-Authenticate, Retry-After, X-Request-Id"},
 }
 
 // isPreflight reports whether a browser asks before it sends.

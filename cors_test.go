@@ -5,6 +5,7 @@ package tsidp
 
 import (
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -66,6 +67,41 @@ func TestC36Answers(t *testing.T) {
 	} {
 		if h := r.header; h.Get("Access-Control-Allow-Origin") != "*" || len(h.Values("Access-Control-Allow-Origin")) != 1 || h.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s: %v", name, h)
+		}
+	}
+	// Refusals of every sort, with what a script needs to understand them.
+	for range maxFailures {
+		f.failAt(gus, "/token")
+	}
+	for name, tt := range map[string]struct {
+		r      *reply
+		status int
+	}{
+		"wrong client":       {f.post("/token", url.Values{"grant_type": {"refresh_token"}, "client_id": {"nobody"}}, browser...), 401},
+		"too many":           {f.do(gus, "POST", "/token", "application/x-www-form-urlencoded", "grant_type=refresh_token", append(browser, basicAuth("web", "wrong")...)...), 429},
+		"method":             {f.do(ada, "DELETE", "/token", "", "", browser...), 405},
+		"body":               {f.post("/token", url.Values{"pad": {strings.Repeat("x", maxBody)}}, browser...), 413},
+		"registration":       {f.do(ada, "POST", "/register", "application/json", "{}", browser...), 403},
+		"registration token": {f.do(ada, "GET", "/register/web", "", "", append(browser, "Authorization", "Bearer x")...), 401},
+	} {
+		h := tt.r.header
+		if tt.r.status != tt.status || h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s: %d %v, want %d", name, tt.r.status, h, tt.status)
+		}
+		for _, exposed := range []string{"WWW-Authenticate", "Retry-After"} {
+			if !strings.Contains(h.Get("Access-Control-Expose-Headers"), exposed) {
+				t.Errorf("%s: a script cannot read %s", name, exposed)
+			}
+		}
+	}
+	for path, r := range map[string]*reply{
+		"/introspect": f.post("/introspect", url.Values{"token": {token}}, append(browser, basicAuth("web", webSecret)...)...),
+		"/authorize":  f.do(ada, "GET", "/authorize?"+authorizeQuery().Encode(), "", "", browser...),
+		"/logout":     f.do(ada, "GET", "/logout", "", "", browser...),
+		pathClients:   f.do(adm, "GET", pathClients, "", "", browser...),
+	} {
+		if got := r.header.Get("Access-Control-Allow-Origin"); got != "" {
+			t.Errorf("%s is open to %q", path, got)
 		}
 	}
 	f.clock.advance(5e9)

@@ -178,6 +178,72 @@ func checkListed(t *testing.T, p *Provider, m map[string]any) {
 	}
 }
 
+// TestC14Issuer: however the metadata are asked for, the issuer is one and the
+// same text without a slash at its end, in every place that has it.
+func TestC14Issuer(t *testing.T) {
+	f := newFixture(t)
+	for _, tt := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", wellKnownOpenID, 200}, {"GET", wellKnownOAuth, 200}, {"GET", wellKnownOpenID + "?x=1", 200}, {"HEAD", wellKnownOpenID, 200},
+		{"HEAD", wellKnownOAuth + "?x=1", 200}, {"GET", wellKnownOpenID + "/", 404}, {"GET", wellKnownOAuth + "/", 404},
+		{"GET", "/" + wellKnownOpenID, 307},
+	} {
+		r := f.do(ada, tt.method, "http://idp.tail1234.ts.net"+tt.path, "", "")
+		switch {
+		case r.status != tt.status:
+			t.Errorf("%s %s answers %d, want %d", tt.method, tt.path, r.status, tt.status)
+		case r.status == 307 && r.header.Get("Location") != wellKnownOpenID:
+			t.Errorf("%s %s leads to %q", tt.method, tt.path, r.header.Get("Location"))
+		case r.status == 404:
+			r.wantError(404, "not_found")
+		case r.status == 200 && tt.method == "GET" && r.json(200)["issuer"] != testIssuer:
+			t.Errorf("%s: issuer %v", tt.path, r.json(200)["issuer"])
+		case r.status == 200 && (r.header.Get("Content-Type") != "application/json" || (r.body == "") != (tt.method == "HEAD")):
+			t.Errorf("%s %s: %s %q", tt.method, tt.path, r.header.Get("Content-Type"), r.body)
+		}
+	}
+	response := f.authorize(ada).redirect()
+	login := f.redeem(response.Get("code")).tokens()
+	for where, got := range map[string]any{
+		"response": response.Get("iss"), "ID token": claimsOf(t, login.IDToken)["iss"], "access token": claimsOf(t, login.AccessToken)["iss"],
+		"aud": claimsOf(t, login.AccessToken)["aud"], "introspection": f.introspect("web", login.AccessToken)["iss"],
+	} {
+		if got != testIssuer {
+			t.Errorf("%s: %v, want %s", where, got, testIssuer)
+		}
+	}
+	if _, err := New(goodConfig(func(c *Config) { c.Issuer = testIssuer + "/" })); err == nil || !strings.Contains(err.Error(), "slash") {
+		t.Errorf("an issuer with a slash: error %v", err)
+	}
+}
+
+// TestC17WellKnown: what is not there is a 404 that no client takes for a
+// document, and before the start a 503; never a page, whoever asks.
+func TestC17WellKnown(t *testing.T) {
+	f, starting := newFixture(t), newProvider(t, newConfig(t, t.Output()))
+	before := &fixture{t: t, client: serve(t, withTestPeer(starting.Handler()))}
+	for _, accept := range []string{"text/html", "application/json", "*/*", ""} {
+		for _, path := range []string{
+			wellKnownOAuth + "/mcp", wellKnownOpenID + "/mcp", "/mcp" + wellKnownOpenID, "/.well-known/oauth-protected-resource",
+			"/.well-known/nonsense", "/.well-known/webfinger?resource=acct:ada@example.com", "/.well-known/", "/.well-known",
+		} {
+			f.do(ada, "GET", path, "", "", "Accept", accept).wantError(404, "not_found")
+		}
+		for _, path := range []string{wellKnownOpenID, wellKnownOAuth, pathJWKS} {
+			if m := f.do(ada, "GET", path, "", "", "Accept", accept).json(200); len(m) == 0 {
+				t.Errorf("%s is empty", path)
+			}
+			r := before.do(ada, "GET", path, "", "", "Accept", accept)
+			r.wantError(503, "temporarily_unavailable")
+			if r.header.Get("Retry-After") == "" {
+				t.Errorf("%s before the start: no Retry-After", path)
+			}
+		}
+	}
+}
+
 // TestDiscoveryPaths: one document under every name that clients try, with
 // headers for caches, whatever the request says.
 func TestDiscoveryPaths(t *testing.T) {

@@ -5,6 +5,7 @@ package tsidp
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 	"time"
@@ -25,13 +26,16 @@ type ClientFetch struct {
 	// a provider whose process is not: the Dial method of a tsnet.Server. Nil
 	// means a [net.Dialer].
 	DialTailnet func(ctx context.Context, network, address string) (net.Conn, error)
+	// RootCAs are whom to believe about the names of hosts: those of private
+	// networks may have certificates of their own. Nil means the system's.
+	RootCAs *x509.CertPool
 }
 
 // fetchConfig is that of Provider.fetch.
 func (p *Provider) fetchConfig() safefetch.Config {
 	config := safefetch.Config{OwnNames: p.hosts, Logger: p.log, Now: p.now}
 	if f := p.cfg.ClientFetch; f != nil {
-		config.AllowHosts = f.AllowHosts
+		config.AllowHosts, config.RootCAs = f.AllowHosts, f.RootCAs
 		if f.DialTailnet != nil {
 			config.DialTailnet = safefetch.DialFunc(f.DialTailnet)
 		}

@@ -47,6 +47,7 @@ type interactionPage struct {
 	Title   string
 	Message []string // paragraphs
 	Facts   []fact
+	Links   []fact   // values are URLs
 	Wants   []string // what the application would be able to do
 	Warning string
 	Who     string // the person

@@ -12,8 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -249,24 +251,25 @@ func (p *Provider) signer(ctx context.Context, alg string) (*jwt.Signer, error) 
 
 // A document is prepared bytes with their validator.
 type document struct {
-	contentType string
-	body        []byte
-	etag        string
+	body   []byte
+	etag   string
+	header http.Header // shared by all answers
 }
 
 func newDocument(contentType string, body []byte) document {
 	sum := sha256.Sum256(body)
-	return document{contentType, body, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return document{body, etag, http.Header{
+		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))},
+		"Cache-Control": {"public, max-age=" + documentMaxAge}, "Etag": {etag},
+	}}
 }
 
 // documentMaxAge is how long clients may keep metadata and keys, in seconds.
 const documentMaxAge = "300"
 
 func (d *document) serve(w http.ResponseWriter, r *http.Request) error {
-	h := w.Header()
-	h.Set("Content-Type", d.contentType)
-	h.Set("Cache-Control", "public, max-age="+documentMaxAge)
-	h.Set("ETag", d.etag)
+	maps.Copy(w.Header(), d.header)
 	if d.isAt(r.Header.Values("If-None-Match")) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil

@@ -72,6 +72,7 @@ type metrics struct {
 	requests map[string]*statusClasses // by route
 
 	logins, tokens, refusals, errors counter
+	signatures                       counter
 	storeErrors                      counter
 	store                            map[string]*histogram // by verb; constant
 	whoIs                            histogram
@@ -96,6 +97,7 @@ func newMetrics() *metrics {
 		tokens:      newCounter(supportedGrantTypes...),
 		refusals:    newCounter(refusalReasons...),
 		errors:      newCounter(),
+		signatures:  newCounter(signatureKnown, signatureVerified, signatureInvalid),
 		storeErrors: newCounter(storeVerbNames...),
 		store:       make(map[string]*histogram),
 	}
@@ -263,6 +265,7 @@ func (m *metrics) write(e *exposition) {
 	e.counter("tsidp_tokens_total", "Answers with tokens by grant type.", "grant_type", m.tokens)
 	e.counter("tsidp_refusals_total", "What the tailnet's policy refused, by reason.", "reason", m.refusals)
 	e.counter("tsidp_errors_total", "Error answers by their code.", "error", m.errors)
+	e.counter("tsidp_access_tokens_total", "Access tokens presented, by whether the signature was known from before.", "signature", m.signatures)
 	e.family("tsidp_store_seconds", "histogram", "How long the store takes, by verb.")
 	for _, verb := range storeVerbNames {
 		e.histogram("tsidp_store_seconds", m.store[verb], "verb", verb)

@@ -96,7 +96,11 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 	} else {
 		c.AuthTime, c.ACR, c.AMR = jwt.NewNumericDate(m.authTime), acrNode, amrNode
 	}
-	return m.accessSigner.Sign(jwt.TypeAccessToken, c)
+	token, err := m.accessSigner.Sign(jwt.TypeAccessToken, c)
+	if err == nil {
+		p.signed.Put(token, &signedToken{*c, m.accessSigner.Public()})
+	}
+	return token, err
 }
 
 func (p *Provider) mintIDToken(m *mintRequest, access string, now time.Time) (string, error) {

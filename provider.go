@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/jwt"
 	"github.com/tailscale/tsidp/internal/safefetch"
 	"github.com/tailscale/tsidp/store"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -54,6 +55,8 @@ type Provider struct {
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
+	signed *jwt.Seen[*signedToken] // access tokens
+	known  knownClients
 
 	ruleReports    ruleReports
 	failures       *tries        // of clients; see ratelimit.go
@@ -85,7 +88,7 @@ func New(cfg Config) (*Provider, error) {
 		cfg: cfg, issuer: cfg.Issuer, path: u.Path, hostname: u.Hostname(), hosts: ownHosts(u, cfg.Hosts),
 		log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), auditLog: newAuditLog(),
 		ready: make(chan struct{}), closed: make(chan struct{}),
-		missed: keyQuestion{turn: make(chan struct{}, 1)},
+		missed: keyQuestion{turn: make(chan struct{}, 1)}, signed: jwt.NewSeen[*signedToken](maxSignedTokens),
 
 		failures:       newTries(maxFailures, failureWindow),
 		codeTries:      newTries(maxCodeTries, codeTryWindow),

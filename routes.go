@@ -6,6 +6,7 @@ package tsidp
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -192,7 +193,7 @@ func (p *Provider) handler(routes []route) http.Handler {
 func (p *Provider) serveRoute(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rt.cors {
-			allowOrigins(w.Header())
+			maps.Copy(w.Header(), openHeaders)
 			if isPreflight(r) {
 				servePreflight(w, r, rt.methods)
 				return

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net/http"
 	"runtime/debug"
 )
@@ -21,6 +22,13 @@ func requestID(ctx context.Context) string {
 	return notes(ctx).id
 }
 
+// carefulHeaders are those of every answer, which share their values.
+var carefulHeaders = http.Header{
+	"X-Content-Type-Options": {"nosniff"},
+	"Referrer-Policy":        {"no-referrer"}, // URLs carry codes
+	"Cache-Control":          {"no-store"},    // RFC 6749 section 5.1; documents say otherwise
+}
+
 func (p *Provider) surround(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := rand.Text()[:12]
@@ -28,9 +36,7 @@ func (p *Provider) surround(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 
 		h := w.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer") // URLs carry codes
-		h.Set("Cache-Control", "no-store")      // RFC 6749 section 5.1; documents say otherwise
+		maps.Copy(h, carefulHeaders)
 		h.Set("X-Request-Id", id)
 
 		defer func() {

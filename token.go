@@ -44,17 +44,59 @@ var errInactive = errors.New("token is not active")
 
 func inactive(cause error) error { return errors.Join(errInactive, cause) }
 
+// A signedToken is what an access token says that a key has signed.
+type signedToken struct {
+	claims jwt.Claims // shared, never modified
+	key    jwt.PublicKey
+}
+
+// maxSignedTokens is how many are remembered: some megabytes.
+const maxSignedTokens = 8192
+
+// How a signature came to be good, for the metrics.
+const (
+	signatureKnown    = "known"
+	signatureVerified = "verified"
+	signatureInvalid  = "invalid"
+)
+
+// signedClaims returns what an access token says if one of our keys has signed
+// it. Of one that this process has minted, or verified before, it knows:
+// everything else about the token is asked again at each use.
+func (p *Provider) signedClaims(ctx context.Context, token string) (jwt.Claims, error) {
+	if known, ok := p.signed.Get(token); ok {
+		if key, ok := p.keys.Load().lookup(known.key.ID); ok && key.Equal(known.key) {
+			p.metrics.signatures.inc(signatureKnown)
+			return known.claims, nil
+		}
+		p.signed.Remove(token) // the key has been retired
+	}
+	var t signedToken
+	lookup := p.lookupKey(ctx)
+	payload, err := jwt.Verify(token, jwt.TypeAccessToken, func(kid string) (key jwt.PublicKey, ok bool) {
+		t.key, ok = lookup(kid)
+		return t.key, ok
+	})
+	if err == nil {
+		err = jwt.Unmarshal(payload, &t.claims)
+	}
+	if err != nil {
+		p.metrics.signatures.inc(signatureInvalid)
+		return jwt.Claims{}, err
+	}
+	p.metrics.signatures.inc(signatureVerified)
+	p.signed.Put(token, &t)
+	return t.claims, nil
+}
+
 // parseAccessToken checks what an access token says by itself: that it is
 // one, that it is ours, and that it has not expired.
 func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifiedToken, error) {
-	payload, err := jwt.Verify(token, jwt.TypeAccessToken, p.lookupKey(ctx))
+	claims, err := p.signedClaims(ctx, token)
 	if err != nil {
 		return nil, inactive(err)
 	}
-	t := new(verifiedToken)
-	if err := jwt.Unmarshal(payload, &t.claims); err != nil {
-		return nil, inactive(err)
-	}
+	t := &verifiedToken{claims: claims}
 	if t.claims.Issuer != p.issuer {
 		return nil, inactive(errors.New("token of another issuer"))
 	}
@@ -62,6 +104,7 @@ func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifie
 		return nil, inactive(errors.New("token for nobody"))
 	}
 	if err := t.claims.CheckTime(p.now(), clockSkew); err != nil {
+		p.signed.Remove(token)
 		return nil, inactive(err)
 	}
 	t.scopes = strings.Fields(t.claims.Scope)
@@ -88,7 +131,7 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 	if err != nil {
 		return err
 	}
-	if t.client, err = p.clientByID(ctx, t.claims.ClientID); err != nil {
+	if t.client, err = p.clientToUse(ctx, t.claims.ClientID); err != nil {
 		return inactiveOr(err)
 	}
 	// A token that was exchanged belongs to the client that did it, and rests
@@ -98,7 +141,7 @@ func (p *Provider) verifyAccessToken(ctx context.Context, act action, t *verifie
 		if t.client.Disabled || !strings.HasSuffix(t.claims.ID, exchangedMark) {
 			return inactive(errors.New("token of a disabled client, or of another than its grant"))
 		}
-		if base, err = p.clientByID(ctx, a.clientID); err != nil {
+		if base, err = p.clientToUse(ctx, a.clientID); err != nil {
 			return inactiveOr(err)
 		}
 	}

@@ -79,12 +79,41 @@ func testAppDiscovery(t *testing.T) {
 		if !slices.Contains(texts(m["response_modes_supported"]), "query") {
 			r.errorf("response_modes_supported %v", m["response_modes_supported"])
 		}
-		if !slices.Contains(texts(m["grant_types_supported"]), "urn:ietf:params:oauth:grant-type:device_code") {
-			r.errorf("grant_types_supported %v", m["grant_types_supported"])
+		for name, want := range map[string][]string{
+			"grant_types_supported":                 {"authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:device_code"},
+			"token_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post", "none", "private_key_jwt"},
+		} {
+			for _, v := range want {
+				if !slices.Contains(texts(m[name]), v) {
+					r.errorf("%s %v, want %s among them", name, m[name], v)
+				}
+			}
 		}
 		// What is advertised, somebody asks for: all of it must work for all.
 		l := r.code(r.app, "scope", strings.Join(texts(m["scopes_supported"]), " "))
 		r.tokens(l)
+	})
+	check(t, "claims_supported_is_truthful", func(r *run) {
+		m := r.metadata()
+		supported := texts(m["claims_supported"])
+		app := r.register(map[string]any{"redirect_uris": []string{appRedirect}})
+		l := r.request(app, "scope", strings.Join(texts(m["scopes_supported"]), " "))
+		r.finish(l, r.send(l))
+		for _, claims := range []map[string]any{l.claims, l.userdom} {
+			for name := range claims {
+				if !slices.Contains(supported, name) {
+					r.errorf("%s is not in claims_supported", name)
+				}
+			}
+		}
+		for _, name := range supported {
+			if name == "tags" || name == "key" {
+				continue // of devices that are tagged; of real ones
+			}
+			if l.claims[name] == nil && l.userdom[name] == nil {
+				r.errorf("%s is in claims_supported, and nowhere else", name)
+			}
+		}
 	})
 	check(t, "keys", func(r *run) {
 		r.checkKeys()
@@ -101,6 +130,16 @@ func testAppAuthorize(t *testing.T) {
 			"ui_locales", "de fr", "connector_id", "x", "claims", `{"id_token":{"email":null}}`, "login_hint", "bob", "kc_idp_hint", "x")
 		r.wantResponse(l, r.send(l))
 		r.wantResponse(l, r.browser.post(l.app.Endpoint.AuthURL, appOrigin, l.query))
+	})
+	check(t, "audience_as_resource", func(r *run) {
+		const known = "https://api.example/v1"
+		r.register(map[string]any{"redirect_uris": []string{appRedirect}, "resource_identifiers": []string{known}})
+		for audience, want := range map[string]string{known: known, "my-api": r.w.issuer} {
+			access := member(r.tokens(r.code(r.app, "audience", audience)), "access_token")
+			if got := r.decode(access, 1)["aud"]; got != want {
+				r.errorf("aud %v for the audience %s, want %s", got, audience, want)
+			}
+		}
 	})
 	for _, uri := range []string{
 		"https://pve.example:8006", "https://nas.example", "https://nas.example/", "app.immich:///oauth-callback", "audiobookshelf://oauth",
@@ -215,6 +254,20 @@ func testAppToken(t *testing.T) {
 		app := r.register(map[string]any{"client_id": "app:" + oauth2.GenerateVerifier()[:8], "client_secret": secret, "redirect_uris": []string{appRedirect}})
 		app.ClientSecret = secret
 		r.tokens(r.code(app))
+	})
+	check(t, "basic_as_it_is", func(r *run) { // Nextcloud; what decodes to something else, and what does not decode
+		for _, secret := range []string{"a+secret%41of-32-letters-and-more", "50%-more-letters-than-32-of-them"} {
+			app := r.register(map[string]any{"client_secret": secret, "redirect_uris": []string{appRedirect}})
+			l := r.code(app)
+			v := url.Values{"grant_type": {"authorization_code"}, "code": {l.response.Get("code")}, "redirect_uri": {appRedirect}, "code_verifier": {l.verifier}}
+			send := func(secret string) *answer {
+				req := &http.Request{Header: http.Header{}}
+				req.SetBasicAuth(app.ClientID, secret)
+				return r.postForm(app.Endpoint.TokenURL, v, "Authorization", req.Header.Get("Authorization"))
+			}
+			r.wantError(send(secret+"%"), 401, "invalid_client")
+			r.checkTokenAnswer(send(secret))
+		}
 	})
 	check(t, "authentication_style_probed", func(r *run) {
 		// x/oauth2 tries Basic first, then the body: one failure is normal, and

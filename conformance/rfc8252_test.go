@@ -52,11 +52,30 @@ func TestRFC8252(t *testing.T) {
 		l := r.request(app, "redirect_uri", "http://localhost:1/cb")
 		r.wantResponse(l, r.send(l))
 	})
+	// Section 7.1: "apps MUST use a URI scheme based on a domain name under their
+	// control, expressed in reverse order". Editors have schemes of their own,
+	// which are known; an administrator may vouch for others.
+	check(t, "private_use_scheme_has_a_dot", func(r *run) {
+		for uri, good := range map[string]bool{
+			"com.example.app:/cb": true, "cursor://anysphere.cursor-mcp/oauth/callback": true, "http://127.0.0.1/cb": true, "http://[::1]/cb": true,
+			"myapp:/cb": false, "http://rp.example/cb": false, "com.example.app:": false,
+		} {
+			a := r.askToRegister(map[string]any{"redirect_uris": []string{uri}, "token_endpoint_auth_method": "none", "application_type": "native"})
+			if good && a.status != 201 {
+				r.errorf("%s: %d %s", uri, a.status, a.body)
+			}
+			if !good {
+				r.wantError(a, 400, "invalid_redirect_uri")
+			}
+		}
+	})
 	check(t, "blocked_schemes", func(r *run) {
 		for _, uri := range []string{
 			"javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "file:///etc/passwd", "vbscript:x", "blob:https://rp.example/x", "about:blank",
 		} {
 			a := r.api("POST", "/api/v1/clients", map[string]any{"redirect_uris": []string{uri}})
+			r.wantError(a, 400, "invalid_redirect_uri")
+			a = r.askToRegister(map[string]any{"redirect_uris": []string{uri}, "token_endpoint_auth_method": "none"})
 			r.wantError(a, 400, "invalid_redirect_uri")
 		}
 	})

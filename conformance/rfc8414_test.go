@@ -51,7 +51,7 @@ func TestRFC8414(t *testing.T) {
 		m := r.metadata()
 		for member, want := range map[string][]string{
 			"grant_types_supported":                 {"authorization_code", "refresh_token"},
-			"token_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post", "none"},
+			"token_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post", "none", "private_key_jwt"},
 		} {
 			for _, v := range want {
 				if !slices.Contains(texts(m[member]), v) {
@@ -92,11 +92,12 @@ func TestRFC8414(t *testing.T) {
 	check(t, "metadata_published", func(r *run) {
 		m := r.metadata()
 		for _, name := range strings.Fields(`issuer authorization_endpoint token_endpoint jwks_uri userinfo_endpoint revocation_endpoint
-			introspection_endpoint device_authorization_endpoint end_session_endpoint response_types_supported response_modes_supported
+			introspection_endpoint device_authorization_endpoint end_session_endpoint registration_endpoint response_types_supported response_modes_supported
 			grant_types_supported subject_types_supported id_token_signing_alg_values_supported token_endpoint_auth_methods_supported
 			code_challenge_methods_supported scopes_supported claims_supported claims_parameter_supported request_parameter_supported
 			request_uri_parameter_supported authorization_response_iss_parameter_supported prompt_values_supported acr_values_supported
-			introspection_endpoint_auth_methods_supported revocation_endpoint_auth_methods_supported`) {
+			introspection_endpoint_auth_methods_supported revocation_endpoint_auth_methods_supported
+			token_endpoint_auth_signing_alg_values_supported`) {
 			if _, ok := m[name]; !ok {
 				r.errorf("%s is missing", name)
 			}

@@ -217,6 +217,35 @@ func TestRFC9700(t *testing.T) {
 		}
 	})
 
+	// "recommended to use asymmetric cryptography": an assertion is for us alone,
+	// for once, and by the client's own key.
+	check(t, "9_client_assertions", func(r *run) {
+		reg := r.registerSelf(nil)
+		l := r.loginSelf(reg.key, "scope", "openid offline_access")
+		refresh := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {l.token.RefreshToken}, "client_assertion_type": {assertionType}}
+		send := func(assertion string) *answer {
+			refresh.Set("client_assertion", assertion)
+			return r.postForm(r.app.Endpoint.TokenURL, refresh)
+		}
+		for name, assertion := range map[string]string{
+			"another server":          r.assertion(reg.key, r.app.ClientID, "https://idp.example"),
+			"the issuer with a slash": r.assertion(reg.key, r.app.ClientID, r.w.issuer+"/"),
+			"several audiences":       r.assertion(reg.key, r.app.ClientID, []string{r.w.issuer, "https://idp.example"}),
+			"another key":             r.assertion(r.newKey("k1"), r.app.ClientID, r.w.issuer),
+			"another client":          r.assertion(reg.key, "somebody", r.w.issuer),
+			"no signature":            unsigned(map[string]any{"iss": r.app.ClientID, "sub": r.app.ClientID, "aud": r.w.issuer, "jti": "1", "exp": r.w.clock.now().Unix() + 60}),
+		} {
+			if a := send(assertion); a.status != 401 || a.json()["error"] != "invalid_client" {
+				r.errorf("%s: %d %s", name, a.status, a.body)
+			}
+		}
+		good := r.assertion(reg.key, r.app.ClientID, r.w.issuer)
+		a := send(good)
+		r.checkTokenAnswer(a)
+		refresh.Set("refresh_token", member(a.json(), "refresh_token"))
+		r.wantError(send(good), 401, "invalid_client")
+	})
+
 	check(t, "10_metadata_and_keys", func(r *run) {
 		discovery(r)
 		if a := r.call("GET", r.endpoint("jwks_uri"), ""); !strings.Contains(a.header.Get("Cache-Control"), "max-age") {
@@ -244,11 +273,11 @@ func TestRFC9700(t *testing.T) {
 	})
 
 	check(t, "12_CORS", func(r *run) {
-		for _, member := range []string{"token_endpoint", "userinfo_endpoint", "jwks_uri", "revocation_endpoint"} {
+		for _, member := range []string{"token_endpoint", "userinfo_endpoint", "jwks_uri", "revocation_endpoint", "registration_endpoint"} {
 			r.checkCORS(r.endpoint(member), "*")
 		}
 		r.checkCORS(r.w.issuer+discoveryPath, "*")
-		for _, member := range []string{"authorization_endpoint", "introspection_endpoint", "end_session_endpoint"} {
+		for _, member := range []string{"authorization_endpoint", "introspection_endpoint", "end_session_endpoint", "device_authorization_endpoint"} {
 			r.checkCORS(r.endpoint(member), "")
 		}
 		r.checkCORS(r.w.issuer+"/api/v1/clients", "")

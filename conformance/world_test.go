@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +36,10 @@ const (
 	admin = "100.64.0.2"
 	ci    = "100.64.0.3" // a tagged device
 	bob   = "100.64.0.4"
+
+	// developers is what the addresses of devices begin with that may register
+	// clients: a device of its own for each run, for they have quotas.
+	developers = "100.64.9."
 )
 
 // A fakeTailnet answers WhoIs.
@@ -66,6 +71,9 @@ func (f *fakeTailnet) WhoIs(_ context.Context, addr string) (*apitype.WhoIsRespo
 		return res, nil
 	case bob:
 		return peer(1004, "bob@github", "", "bobs", addr), nil
+	}
+	if strings.HasPrefix(addr, developers) {
+		return peer(1005, "dev@example.com", "Developer", "dev-"+strings.TrimPrefix(addr, developers), addr, `{"allow_dcr":true}`), nil
 	}
 	return nil, local.ErrPeerNotFound
 }
@@ -128,7 +136,7 @@ func newWorld(path string, configure func(*tsidp.Config)) *world {
 	}
 	w.server = httptest.NewUnstartedServer(nil)
 	w.issuer = "https://" + w.server.Listener.Addr().String() + path
-	cfg := tsidp.Config{Issuer: w.issuer, Tailnet: w.tailnet, Store: memory.New(), Now: w.clock.now}
+	cfg := tsidp.Config{Issuer: w.issuer, Tailnet: w.tailnet, Store: memory.New(), Now: w.clock.now, ClientFetch: keyHost().fetch()}
 	if configure != nil {
 		configure(&cfg)
 	}

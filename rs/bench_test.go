@@ -34,9 +34,8 @@ func BenchmarkVerify(b *testing.B) {
 	})
 	b.Run("new", func(b *testing.B) {
 		b.ReportAllocs()
-		sum := sha256.Sum256([]byte(token))
 		for b.Loop() {
-			s.seen.remove(sum)
+			s.seen.Remove(token)
 			if _, err := s.Verify(b.Context(), token); err != nil {
 				b.Fatal(err)
 			}

@@ -5,7 +5,6 @@ package rs
 
 import (
 	"context"
-	"crypto"
 	"fmt"
 	"log/slog"
 	"time"
@@ -54,7 +53,7 @@ func (k *keySource) fetch(ctx context.Context, old *keySet) (*keySet, error) {
 		if old == nil {
 			continue
 		}
-		if known := (*old)[key.ID]; known != nil && sameKey(known, &key) {
+		if known := (*old)[key.ID]; known != nil && known.Equal(key) {
 			set[key.ID] = known
 		}
 	}
@@ -77,9 +76,4 @@ func (k *keySource) download(ctx context.Context) ([]jwt.PublicKey, error) {
 		return nil, err
 	}
 	return jwt.ParseJWKS(body)
-}
-
-func sameKey(a, b *jwt.PublicKey) bool {
-	key, ok := a.Key.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && a.Alg == b.Alg && key.Equal(b.Key)
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/jwt"
 	"github.com/tailscale/tsidp/internal/oauth"
 )
 
@@ -86,6 +87,9 @@ const (
 	maxAnswerAge  = 5 * time.Minute
 )
 
+// maxSeen is how many tokens are remembered: some megabytes.
+const maxSeen = 4096
+
 // A Server guards one resource. It is safe for concurrent use.
 type Server struct {
 	cfg      Config
@@ -93,7 +97,7 @@ type Server struct {
 	issuer   *issuer
 	keys     *keySource      // nil with introspection
 	endpoint *source[string] // of introspection; nil without
-	seen     *cache
+	seen     *jwt.Seen[*verified]
 	document document
 	// metadataURL is where the document is, by its path-inserted form.
 	metadataURL string
@@ -116,7 +120,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	// The caller keeps its slice.
 	cfg.Scopes = slices.Clone(cfg.Scopes)
-	s := &Server{cfg: cfg, log: cfg.Logger, issuer: newIssuer(cfg.Issuer, cfg.HTTPClient), seen: newCache(maxSeen)}
+	s := &Server{cfg: cfg, log: cfg.Logger, issuer: newIssuer(cfg.Issuer, cfg.HTTPClient), seen: jwt.NewSeen[*verified](maxSeen)}
 	if cfg.Introspection == nil {
 		s.keys = newKeySource(s.issuer, cfg.Now, cfg.Logger)
 	} else {

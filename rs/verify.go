@@ -5,7 +5,6 @@ package rs
 
 import (
 	"context"
-	"crypto/sha256"
 	"slices"
 	"strings"
 	"time"
@@ -45,17 +44,16 @@ func (s *Server) Verify(ctx context.Context, token string) (*Token, error) {
 	if len(token) > jwt.MaxTokenLen {
 		return nil, invalid("too long")
 	}
-	sum := sha256.Sum256([]byte(token))
-	if v := s.seen.get(sum); v != nil && s.stillGood(ctx, v) {
+	if v, ok := s.seen.Get(token); ok && s.stillGood(ctx, v) {
 		return v.token.clone(), nil
 	}
 	v, err := s.examine(ctx, token)
 	if err != nil {
-		s.seen.remove(sum)
+		s.seen.Remove(token)
 		return nil, err
 	}
 	if v.key != nil || s.cfg.Introspection.Cache > 0 {
-		s.seen.put(sum, v)
+		s.seen.Put(token, v)
 	}
 	return v.token.clone(), nil
 }

@@ -206,7 +206,7 @@ func TestBadTokens(t *testing.T) {
 	if _, err := s.Verify(t.Context(), good); err != nil {
 		t.Errorf("the good token: %v", err)
 	}
-	if n := len(s.seen.young) + len(s.seen.old); n != 1 {
+	if n := s.seen.Len(); n != 1 {
 		t.Errorf("%d tokens are remembered, want the good one", n)
 	}
 }
@@ -254,7 +254,7 @@ func TestSeenTokenExpires(t *testing.T) {
 		}
 		settle(s)
 	}
-	if n := len(s.seen.young) + len(s.seen.old); n != 0 {
+	if n := s.seen.Len(); n != 0 {
 		t.Errorf("%d tokens are remembered, want none", n)
 	}
 }
@@ -471,7 +471,7 @@ func TestConcurrentUse(t *testing.T) {
 	k1, k2 := f.newKey("k1"), f.newKey("k2")
 	f.publish(k1)
 	s := f.newServer()
-	s.seen = newCache(8)
+	s.seen = jwt.NewSeen[*verified](8)
 	var tokens []string
 	for i := range 20 {
 		tokens = append(tokens, f.sign(k1, "jti", fmt.Sprint(i), "exp", f.clock().Add(24*time.Hour).Unix()))
@@ -491,32 +491,8 @@ func TestConcurrentUse(t *testing.T) {
 		f.advance(freshFor)
 	}
 	wg.Wait()
-	if n := len(s.seen.young) + len(s.seen.old); n > 8 {
+	if n := s.seen.Len(); n > 8 {
 		t.Errorf("%d tokens are remembered, want at most 8", n)
-	}
-}
-
-// TestCache: what is used stays, what is not is forgotten.
-func TestCache(t *testing.T) {
-	c := newCache(8)
-	sum := func(i int) [32]byte { return sha256.Sum256([]byte{byte(i)}) }
-	kept := &verified{}
-	c.put(sum(0), kept)
-	for i := 1; i < 100; i++ {
-		c.put(sum(i), &verified{})
-		if c.get(sum(0)) != kept {
-			t.Fatalf("forgotten after %d others", i)
-		}
-		if n := len(c.young) + len(c.old); n > 8 {
-			t.Fatalf("%d are remembered", n)
-		}
-	}
-	if c.get(sum(1)) != nil {
-		t.Error("remembered though never used again")
-	}
-	c.remove(sum(0))
-	if c.get(sum(0)) != nil {
-		t.Error("remembered though removed")
 	}
 }
 

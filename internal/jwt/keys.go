@@ -41,6 +41,13 @@ type PublicKey struct {
 	Key crypto.PublicKey
 }
 
+// Equal reports whether k and other are one key, under one id and for one
+// algorithm.
+func (k PublicKey) Equal(other PublicKey) bool {
+	key, ok := k.Key.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.ID == other.ID && k.Alg == other.Alg && key.Equal(other.Key)
+}
+
 // GenerateKey makes a private key for alg: RSA with 2048 bits, ECDSA on P-256,
 // or Ed25519.
 func GenerateKey(alg string) (crypto.Signer, error) {
