@@ -5,9 +5,10 @@ package tsidp
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +36,12 @@ func (c *client) view() admin.Client {
 	for _, s := range c.Secrets {
 		v.Secrets = append(v.Secrets, s.view())
 	}
+	if !c.UsedAt.IsZero() {
+		v.UsedAt = new(c.UsedAt)
+	}
+	if !c.ExpiresAt.IsZero() {
+		v.ExpiresAt = new(c.ExpiresAt)
+	}
 	if o := c.Owner; o != nil {
 		v.Owner = &admin.Owner{Subject: o.Subject, Login: o.Login, Node: string(o.Node), NodeName: o.Name}
 	}
@@ -54,10 +61,18 @@ func (s *clientSecret) view() admin.Secret {
 	return admin.Secret{ID: s.ID, CreatedAt: s.CreatedAt.UTC()}
 }
 
-// etag names the version of c. A client that is made anew under an old id has
-// other ones.
+// etag names what c is now. When it was used is no part of that: an
+// administrator at work must not be told that somebody else has changed it. A
+// client that is made anew under an old id has another one.
 func (c *client) etag() string {
-	return fmt.Sprintf(`"%d-%s"`, c.version, strconv.FormatInt(c.CreatedAt.UnixMicro(), 36))
+	is := *c
+	is.UsedAt, is.ExpiresAt = time.Time{}, time.Time{}
+	data, err := json.Marshal(is)
+	if err != nil { // our own types always marshal
+		panic(fmt.Sprintf("marshalling client: %v", err))
+	}
+	sum := sha256.Sum256(data)
+	return fmt.Sprintf(`"%x"`, sum[:12])
 }
 
 // Client returns one client.

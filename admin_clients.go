@@ -116,8 +116,7 @@ func errClientsAfter() error {
 }
 
 // changeClient changes a stored client. If others change it at the same time,
-// change is called again with what they have left, unless may names the
-// version to be changed.
+// change is called again with what they have left, if may agrees to that.
 func (b *backend) changeClient(ctx context.Context, id string, may admin.Match, change func(*client) error) (*client, error) {
 	for range maxUpdateTries {
 		c, rec, err := b.changeable(ctx, id, may)
@@ -137,8 +136,6 @@ func (b *backend) changeClient(ctx context.Context, id string, may admin.Match, 
 			return c, nil
 		case !errors.Is(err, store.ErrConflict):
 			return nil, storeError(err)
-		case may != nil:
-			return nil, errStale()
 		}
 	}
 	return nil, storeError(fmt.Errorf("client %q changed %d times meanwhile", id, maxUpdateTries))
@@ -240,21 +237,11 @@ func (c *client) usesSecret() bool {
 // DeleteClient removes a client, and with it, in one step, what was granted
 // to it.
 func (b *backend) DeleteClient(ctx context.Context, id string, may admin.Match) error {
-	_, rec, err := b.changeable(ctx, id, may)
-	if err != nil {
+	// Revocation removes whatever version there is. A write that changes nothing
+	// makes sure that it is one that may be: changes that are on their way
+	// against it fail from here on.
+	if _, err := b.changeClient(ctx, id, may, func(*client) error { return nil }); err != nil {
 		return err
-	}
-	if may != nil {
-		// Revocation removes whatever version there is. A write that changes
-		// nothing makes sure that it is this one: changes that are on their
-		// way against it fail from here on.
-		_, err := b.p.store.Put(ctx, rec, b.p.now())
-		if errors.Is(err, store.ErrConflict) {
-			return errStale()
-		}
-		if err != nil {
-			return storeError(err)
-		}
 	}
 	if err := b.removeClient(ctx, id); err != nil {
 		return err

@@ -45,7 +45,7 @@ func TestCreateClient(t *testing.T) {
 		"client_id": id, "client_secret": plain, "client_secret_expires_at": 0.0, "client_id_issued_at": float64(f.clock.now().Unix()),
 		"client_name": "New App", "redirect_uris": []any{"https://new.example/cb"}, "grant_types": []any{"authorization_code", "refresh_token"},
 		"response_types": []any{"code"}, "token_endpoint_auth_method": "client_secret_basic", "application_type": "web", "id_token_signed_response_alg": "RS256",
-		"access": "tailnet", "pkce": "auto", "origin": "administrator", "secrets": got["secrets"],
+		"access": "tailnet", "pkce": "auto", "access_token_format": "jwt", "origin": "administrator", "secrets": got["secrets"],
 	}
 	f.wantSecrets(got, 1)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -76,8 +76,8 @@ func TestCreateClientAll(t *testing.T) {
 	const body = `{"client_id":"all-1","client_name":"Ünï ✓","redirect_uris":["https://a.example/cb","http://127.0.0.1/cb","app.x:///cb"],"grant_types":["authorization_code"],
 		"response_types":["code"],"token_endpoint_auth_method":"client_secret_post","scope":"openid email","application_type":"native","client_uri":"https://a.example/",
 		"contacts":["root@example.com"],"id_token_signed_response_alg":"ES256","token_endpoint_auth_method_strict":true,"access":"granted","pkce":"required","ignore_fragment":true,
-		"lean_id_token":true,"resource_identifiers":["https://mcp.tail1234.ts.net/mcp"],"access_token_lifetime":60,"id_token_lifetime":120,"refresh_token_idle_lifetime":3600,
-		"refresh_token_total_lifetime":7200,"disabled":true}`
+		"lean_id_token":true,"resource_identifiers":["https://mcp.tail1234.ts.net/mcp"],"default_resources":["https://mcp.tail1234.ts.net/mcp"],"access_token_lifetime":60,"id_token_lifetime":120,"refresh_token_idle_lifetime":3600,
+		"refresh_token_total_lifetime":7200,"access_token_format":"opaque","disabled":true}`
 	f.create(body).json(201)
 	got := f.do(adm, "GET", "/api/v1/clients/all-1", "", "").json(200)
 	f.wantSecrets(got, 1)
@@ -85,8 +85,8 @@ func TestCreateClientAll(t *testing.T) {
 	want := map[string]any{
 		"client_id": "all-1", "client_name": "Ünï ✓", "redirect_uris": []any{"https://a.example/cb", "http://127.0.0.1/cb", "app.x:///cb"}, "grant_types": []any{"authorization_code"},
 		"response_types": []any{"code"}, "token_endpoint_auth_method": "client_secret_post", "scope": "openid email", "application_type": "native", "client_uri": "https://a.example/",
-		"contacts": []any{"root@example.com"}, "id_token_signed_response_alg": "ES256", "token_endpoint_auth_method_strict": true, "access": "granted", "pkce": "required", "ignore_fragment": true,
-		"lean_id_token": true, "resource_identifiers": []any{testResource}, "access_token_lifetime": 60.0, "id_token_lifetime": 120.0, "refresh_token_idle_lifetime": 3600.0,
+		"contacts": []any{"root@example.com"}, "id_token_signed_response_alg": "ES256", "token_endpoint_auth_method_strict": true, "access": "granted", "pkce": "required", "access_token_format": "opaque", "ignore_fragment": true,
+		"lean_id_token": true, "resource_identifiers": []any{testResource}, "default_resources": []any{testResource}, "access_token_lifetime": 60.0, "id_token_lifetime": 120.0, "refresh_token_idle_lifetime": 3600.0,
 		"refresh_token_total_lifetime": 7200.0, "disabled": true, "origin": "administrator", "client_id_issued_at": float64(f.clock.now().Unix()),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

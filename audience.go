@@ -13,7 +13,10 @@ import (
 // names (RFC 8707 section 2). Programs that know other providers send audience
 // instead, with anything in it: what is no resource that who may use now is
 // ignored, as any unknown parameter is (RFC 6749 section 3.1).
-func askedResources(f *form, who *identity, issuer string) []string {
+//
+// What a client is for that names none, an administrator may have said. The
+// policy judges it like what is named: it opens nothing.
+func askedResources(f *form, who *identity, c *client, issuer string) []string {
 	resources := slices.Clone(f.values["resource"])
 	for _, a := range f.values["audience"] {
 		if _, err := oauth.CanonicalResource(a); err != nil || slices.Contains(resources, a) {
@@ -22,6 +25,9 @@ func askedResources(f *form, who *identity, issuer string) []string {
 		if oauth.SameResource(a, issuer) || who.rules.allowsResource(who.names(), a) {
 			resources = append(resources, a)
 		}
+	}
+	if len(resources) == 0 {
+		resources = slices.Clone(c.DefaultResources)
 	}
 	return resources
 }

@@ -388,7 +388,7 @@ func TestCodeSize(t *testing.T) {
 	}
 	var many []string
 	for i := range maxResources {
-		many = append(many, "resource", fmt.Sprintf("https://a.example/%d/%s", i, strings.Repeat("r", 500)))
+		many = append(many, "resource", fmt.Sprintf("https://a.example/%d/%s", i, strings.Repeat("r", 150)))
 	}
 	asAdmin(many...).redirectError("invalid_request")
 }

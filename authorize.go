@@ -220,7 +220,7 @@ func (p *Provider) authorize(ctx context.Context, a *authorizeRequest) (*codeReq
 			return nil, err
 		}
 	}
-	resources := askedResources(a.form, &a.who, p.issuer)
+	resources := askedResources(a.form, &a.who, a.client, p.issuer)
 	if err := checkResources(resources); err != nil {
 		return nil, err
 	}

@@ -381,7 +381,7 @@ func newFixtureOn(t *testing.T, f *fixture, configure ...func(*Config)) *fixture
 // is not for the client to say.
 func TestDocumentDecidesNothing(t *testing.T) {
 	c, err := parseClientDocument(documentID, []byte(cimd(
-		"access", `"tailnet"`, "pkce", `"auto"`, "ignore_fragment", "true", "resource_identifiers", `["https://mcp.example"]`, "origin", `"administrator"`,
+		"access", `"tailnet"`, "pkce", `"auto"`, "ignore_fragment", "true", "resource_identifiers", `["https://mcp.example"]`, "default_resources", `["https://mcp.example"]`, "origin", `"administrator"`,
 		"imported", "true", "access_token_lifetime", "3600", "secrets", `[{"id":"x"}]`, "unheard_of", `{"a":[1]}`, "disabled", "false", "owner", `{"sub":"userid:1"}`,
 		"client_uri", "null", "logo_uri", `""`)))
 	if err != nil {

@@ -44,8 +44,7 @@ type client struct {
 	// Owner is who registered it; nil for clients that nobody of the tailnet
 	// did.
 	Owner *clientOwner `json:"owner,omitempty"`
-	// UsedAt is when the client last obtained tokens, give or take a day. It
-	// is kept of those that expire.
+	// UsedAt is when the client last obtained tokens, give or take a day.
 	UsedAt time.Time `json:"used_at,omitzero"`
 	// RegistrationTokens manage a registration: hashes, oldest first. See
 	// addRegistrationToken.
@@ -58,7 +57,7 @@ type client struct {
 	Notes              []string `json:"notes,omitempty"`
 	LegacyRedirectURIs []string `json:"legacy_redirect_uris,omitempty"`
 
-	version int64 // of the store's record; 0: there is none yet
+	version int64 // of the store's record; 0: there is none
 	// kept are the URIs that a stored client has already: they stay acceptable
 	// when it is changed.
 	kept []string
@@ -104,6 +103,8 @@ const (
 	accessTailnet = "tailnet"
 	accessGranted = "granted"
 	pkceAuto      = "auto"
+	formatJWT     = "jwt"
+	formatOpaque  = "opaque"
 	pkceRequired  = "required"
 )
 
@@ -262,13 +263,27 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// clientByID loads a client. It returns store.ErrNotFound if there is none,
-// and a protocolError if the client's own document is at fault.
+// clientByID loads a client as the store has it now. It returns
+// store.ErrNotFound if there is none, and a protocolError if the client's own
+// document is at fault.
 func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
-	return p.loadClient(ctx, id, decodeClient)
+	return p.loadClient(ctx, id, func() (*client, error) {
+		rec, err := p.store.Get(ctx, kindClient, id, p.now())
+		if err != nil {
+			return nil, err
+		}
+		return decodeClient(rec)
+	})
 }
 
-func (p *Provider) loadClient(ctx context.Context, id string, decode func(store.Record) (*client, error)) (*client, error) {
+// clientToUse is clientByID for requests that use a client and do not change
+// it: see clientCache.
+func (p *Provider) clientToUse(ctx context.Context, id string) (*client, error) {
+	return p.loadClient(ctx, id, func() (*client, error) { return p.clients.get(ctx, id, p.now()) })
+}
+
+// loadClient loads a client by load if it has a record.
+func (p *Provider) loadClient(ctx context.Context, id string, load func() (*client, error)) (*client, error) {
 	if id == "" || len(id) > store.MaxIDLen {
 		return nil, store.ErrNotFound
 	}
@@ -278,11 +293,7 @@ func (p *Provider) loadClient(ctx context.Context, id string, decode func(store.
 	case isNodeID(id):
 		return newNodeClient(id), nil
 	}
-	rec, err := p.store.Get(ctx, kindClient, id, p.now())
-	if err != nil {
-		return nil, err
-	}
-	return decode(rec)
+	return load()
 }
 
 func decodeClient(rec store.Record) (*client, error) {

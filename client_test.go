@@ -40,7 +40,7 @@ func TestClientDefaults(t *testing.T) {
 	want := admin.ClientMetadata{
 		ID: "c0ffee", Name: "Grafana", RedirectURIs: []string{webRedirect},
 		GrantTypes: []string{"authorization_code", "refresh_token"}, ResponseTypes: []string{"code"},
-		TokenEndpointAuthMethod: "client_secret_basic", ApplicationType: "web", IDTokenAlg: "RS256", Access: "tailnet", PKCE: "auto",
+		TokenEndpointAuthMethod: "client_secret_basic", ApplicationType: "web", IDTokenAlg: "RS256", Access: "tailnet", PKCE: "auto", AccessTokenFormat: "jwt",
 	}
 	if diff := cmp.Diff(want, c.ClientMetadata); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
@@ -143,6 +143,8 @@ func TestClientFaults(t *testing.T) {
 		{"unknown access", func(c *client) { c.Access = "everybody" }, "access"},
 		{"pkce", func(c *client) { c.PKCE = "required" }, ""},
 		{"unknown pkce", func(c *client) { c.PKCE = "never" }, "pkce"},
+		{"access token format", func(c *client) { c.AccessTokenFormat = "opaque" }, ""},
+		{"unknown access token format", func(c *client) { c.AccessTokenFormat = "JWT" }, "access_token_format"},
 		{"application type", func(c *client) { c.ApplicationType = "native" }, ""},
 		{"unknown application type", func(c *client) { c.ApplicationType = "desktop" }, "application_type"},
 		{"EdDSA", func(c *client) { c.IDTokenAlg = "EdDSA" }, ""},
@@ -154,6 +156,9 @@ func TestClientFaults(t *testing.T) {
 		{"relative resource", func(c *client) { c.ResourceIdentifiers = []string{testResource, "mcp"} }, "resource_identifiers[1]"},
 		{"resource with a fragment", func(c *client) { c.ResourceIdentifiers = []string{testResource + "#x"} }, "resource_identifiers[0]"},
 		{"many resources", func(c *client) { c.ResourceIdentifiers = many(maxClientStrings+1, testResource) }, "resource_identifiers"},
+		{"default resource of a public client", func(c *client) { c.DefaultResources, c.TokenEndpointAuthMethod = []string{testResource}, "none" }, ""},
+		{"relative default resource", func(c *client) { c.DefaultResources = []string{testResource, "mcp"} }, "default_resources[1]"},
+		{"many default resources", func(c *client) { c.DefaultResources = many(maxResources+1, testResource) }, "default_resources"},
 		{"resource of a public client", func(c *client) { c.ResourceIdentifiers, c.TokenEndpointAuthMethod = []string{testResource}, "none" }, "resource_identifiers"},
 
 		{"lifetimes at their limits", func(c *client) {
@@ -245,6 +250,7 @@ func TestClientRecord(t *testing.T) {
 		c.Scope, c.ClientURI, c.Contacts, c.Access, c.PKCE = "openid", "https://app.example", []string{"ada@example.com"}, "granted", "required"
 		c.AuthMethodStrict, c.IgnoreFragment, c.LeanIDToken, c.Disabled = true, true, true, true
 		c.ResourceIdentifiers, c.Claims = []string{testResource}, map[string]string{"username": "email"}
+		c.DefaultResources = []string{testResource}
 		c.PostLogoutRedirectURIs = []string{webRedirect}
 		c.TokenEndpointAuthMethod, c.TokenEndpointAuthSigningAlg, c.AssertionAudienceStrict = authPrivateKeyJWT, "ES256", true
 		c.JWKS = jwksOf(t, newClientKey(t, "ES256", "1"))

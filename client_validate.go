@@ -61,6 +61,7 @@ func (c *client) fillDefaults() {
 	def(&c.TokenEndpointAuthMethod, authBasic)
 	def(&c.Access, accessTailnet)
 	def(&c.PKCE, pkceAuto)
+	def(&c.AccessTokenFormat, formatJWT)
 	def(&c.ApplicationType, "web")
 	def(&c.IDTokenAlg, jwt.RS256)
 	if len(c.GrantTypes) == 0 {
@@ -116,6 +117,7 @@ func (c *client) validateTexts() error {
 		{"grant_types", c.GrantTypes},
 		{"response_types", c.ResponseTypes},
 		{"resource_identifiers", c.ResourceIdentifiers},
+		{"default_resources", c.DefaultResources},
 	} {
 		if len(f.text) > maxClientStrings {
 			return fail(codeInvalidClientMetadata, "%s: more than %d entries", f.name, maxClientStrings)
@@ -191,6 +193,7 @@ func (c *client) validateChoices() error {
 		{"token_endpoint_auth_method", c.TokenEndpointAuthMethod, supportedAuthMethods},
 		{"access", c.Access, []string{accessTailnet, accessGranted}},
 		{"pkce", c.PKCE, []string{pkceAuto, pkceRequired}},
+		{"access_token_format", c.AccessTokenFormat, []string{formatJWT, formatOpaque}},
 		{"application_type", c.ApplicationType, []string{"web", "native"}},
 		{"id_token_signed_response_alg", c.IDTokenAlg, []string{jwt.RS256, jwt.ES256, jwt.EdDSA}},
 	} {
@@ -202,10 +205,18 @@ func (c *client) validateChoices() error {
 }
 
 func (c *client) validateResources() error {
-	for i, r := range c.ResourceIdentifiers {
-		if _, err := oauth.CanonicalResource(r); err != nil {
-			return fail(codeInvalidClientMetadata, "resource_identifiers[%d]: %v", i, err)
+	for _, f := range []struct {
+		name      string
+		resources []string
+	}{{"resource_identifiers", c.ResourceIdentifiers}, {"default_resources", c.DefaultResources}} {
+		for i, r := range f.resources {
+			if _, err := oauth.CanonicalResource(r); err != nil {
+				return fail(codeInvalidClientMetadata, "%s[%d]: %v", f.name, i, err)
+			}
 		}
+	}
+	if len(c.DefaultResources) > maxResources {
+		return fail(codeInvalidClientMetadata, "default_resources: more than the %d that a request may name", maxResources)
 	}
 	if len(c.ResourceIdentifiers) > 0 && c.public() {
 		return fail(codeInvalidClientMetadata, "resource_identifiers: a public client cannot introspect; choose an authentication method")

@@ -19,9 +19,11 @@ import (
 
 // credentials are what a request presents to authenticate a client.
 type credentials struct {
-	id        string
-	secret    string
-	rawSecret string // of authBasic: before it was decoded
+	id     string
+	secret string
+	// raw is another reading of secret: many applications do not encode what
+	// Basic wants encoded (C08).
+	raw       string
 	assertion string // not verified yet
 	method    string // authBasic, authPost, authPrivateKeyJWT, or authNone
 }
@@ -43,7 +45,7 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 		return parseAssertionCredentials(header, f)
 	}
 	bodyID, bodySecret := f.get("client_id"), f.get("client_secret")
-	b, present, err := oauth.ParseBasic(header.Get("Authorization"))
+	basic, present, err := oauth.ParseBasic(header.Get("Authorization"))
 	switch {
 	case err != nil:
 		return credentials{}, errClient("the Basic credentials cannot be read: form-urlencode id and secret, join them by a colon, then base64").because(err)
@@ -57,12 +59,12 @@ func parseCredentials(header http.Header, f *form) (credentials, error) {
 		return credentials{id: bodyID, secret: bodySecret, method: authPost}, nil
 	// "The client MUST NOT use more than one authentication method in each
 	// request" (RFC 6749 section 2.3). Equal ones are one.
-	case bodyID != "" && bodyID != b.ID, bodySecret != "" && bodySecret != b.Secret && bodySecret != b.Raw:
+	case bodyID != "" && bodyID != basic.ID, bodySecret != "" && bodySecret != basic.Secret && bodySecret != basic.Raw:
 		return credentials{}, fail(codeInvalidRequest, "the Authorization header and the body name different clients or secrets")
 	case bodySecret != "": // which says how the header is to be read
-		return credentials{id: b.ID, secret: bodySecret, method: authBasic}, nil
+		return credentials{id: basic.ID, secret: bodySecret, method: authBasic}, nil
 	}
-	return credentials{id: b.ID, secret: b.Secret, rawSecret: b.Raw, method: authBasic}, nil
+	return credentials{id: basic.ID, secret: basic.Secret, raw: basic.Raw, method: authBasic}, nil
 }
 
 // authenticateClient returns the client that sent the request.
@@ -151,8 +153,7 @@ func (c *client) authenticate(cred credentials) error {
 		return errClient("this client must authenticate with its secret")
 	case c.AuthMethodStrict && cred.method != c.TokenEndpointAuthMethod:
 		return errClient("this client is registered for another authentication method")
-	// Many clients do not encode what they send by Basic (RFC 6749 section 2.3.1).
-	case !c.checkSecret(cred.secret, cred.rawSecret):
+	case !c.checkSecret(cred.secret, cred.raw):
 		return errClient("no client with this id and these credentials; if its registration was removed, register again")
 	}
 	return nil

@@ -61,8 +61,6 @@ func TestC08Method(t *testing.T) {
 		{"raw, and equal in the body", rawBasic(id + ":" + secret), []string{"client_id", id, "client_secret", secret}, 200, ""},
 		{"raw, and its decoded form in the body", rawBasic(id + ":" + secret), []string{"client_secret", "s+ é:/="}, 401, "invalid_client"},
 		{"raw, of another secret", rawBasic(id + ":" + secret + "x"), nil, 401, "invalid_client"},
-		{"raw, and the secret alone in the body", rawBasic(id + ":" + secret), []string{"client_secret", secret}, 200, ""},
-		{"raw, another", rawBasic(id + ":" + secret + "%"), nil, 401, "invalid_client"},
 		{"decoded once too often", basicAuth(id, "s++é:/="), nil, 401, "invalid_client"},
 		{"encoded twice", basicAuth(id, url.QueryEscape(secret)), nil, 401, "invalid_client"},
 		{"post, encoded twice", nil, []string{"client_id", id, "client_secret", url.QueryEscape(secret)}, 401, "invalid_client"},

@@ -113,11 +113,16 @@ func (p *Provider) consent(ctx context.Context, a *authorizeRequest) (*consentRe
 	if err != nil {
 		return nil, 0, err
 	}
+	r, err := decodeConsent(rec)
+	return r, rec.Version, err
+}
+
+func decodeConsent(rec store.Record) (*consentRecord, error) {
 	var r consentRecord
 	if err := json.Unmarshal(rec.Data, &r); err != nil {
-		return nil, 0, fmt.Errorf("reading consent: %w", err)
+		return nil, fmt.Errorf("reading consent: %w", err)
 	}
-	return &r, rec.Version, nil
+	return &r, nil
 }
 
 // rememberConsent adds this request to what the person has agreed to.

@@ -139,9 +139,10 @@ func (c *client) describe(reg *registration, page string) error {
 	m.ID = c.ID
 	m.AuthMethodStrict = m.TokenEndpointAuthMethod == authBasic || m.TokenEndpointAuthMethod == authPost // it has chosen
 	old := c.ClientMetadata
-	m.Access, m.PKCE, m.IgnoreFragment, m.LeanIDToken, m.ResourceIdentifiers = old.Access, old.PKCE, old.IgnoreFragment, old.LeanIDToken, old.ResourceIdentifiers
+	m.Access, m.PKCE, m.IgnoreFragment, m.LeanIDToken = old.Access, old.PKCE, old.IgnoreFragment, old.LeanIDToken
+	m.ResourceIdentifiers, m.DefaultResources = old.ResourceIdentifiers, old.DefaultResources
 	m.AccessTokenSeconds, m.IDTokenSeconds, m.RefreshIdleSeconds, m.RefreshTotalSeconds = old.AccessTokenSeconds, old.IDTokenSeconds, old.RefreshIdleSeconds, old.RefreshTotalSeconds
-	m.Disabled, m.Claims = old.Disabled, old.Claims
+	m.Disabled, m.Claims, m.AccessTokenFormat = old.Disabled, old.Claims, old.AccessTokenFormat
 	c.ClientMetadata = m
 	if err := c.validate(oauth.SelfRegisteredRedirects); err != nil {
 		return err
@@ -298,19 +299,22 @@ func (p *Provider) writeRegistration(w http.ResponseWriter, status int, c *clien
 	writeJSON(w, status, res)
 }
 
-// noteUse keeps a registration alive that has just obtained tokens. It writes
-// once in noteUseEvery, after the tokens have been made, and its failure costs
-// nobody a login: the next use will be noted.
+// noteUse notes that a stored client has just obtained tokens, which keeps a
+// registration alive. It writes once in noteUseEvery, after the tokens have
+// been made, and its failure costs nobody a login: the next use will be noted.
 func (p *Provider) noteUse(ctx context.Context, used *client, life Lifetimes) {
 	c := *used
 	for range maxRegistrationTries {
 		now := p.now().UTC()
-		if c.ExpiresAt.IsZero() || now.Sub(c.UsedAt) < noteUseEvery {
+		if c.version == 0 || now.Sub(c.UsedAt) < noteUseEvery {
 			return
 		}
-		// Who has a refresh token must find its client alive; uses up to the
-		// next note are not seen.
-		c.UsedAt, c.ExpiresAt = now, later(c.ExpiresAt, now.Add(max(unusedRegistration, life.RefreshIdle)+noteUseEvery))
+		c.UsedAt = now
+		if !c.ExpiresAt.IsZero() {
+			// Who has a refresh token must find its client alive; uses up to
+			// the next note are not seen.
+			c.ExpiresAt = later(c.ExpiresAt, now.Add(max(unusedRegistration, life.RefreshIdle)+noteUseEvery))
+		}
 		err := p.putClient(ctx, &c)
 		if errors.Is(err, store.ErrConflict) {
 			var current *client

@@ -144,7 +144,7 @@ func (p *Provider) clientRecords(ctx context.Context) (map[string]clientRecord, 
 func (p *Provider) putDeclared(ctx context.Context, c *client, old clientRecord) error {
 	rec := store.Record{Kind: kindClient, ID: c.ID, CreatedAt: c.CreatedAt}
 	if old.client != nil {
-		rec, c.CreatedAt = old.record, old.client.CreatedAt
+		rec, c.CreatedAt, c.UsedAt = old.record, old.client.CreatedAt, old.client.UsedAt
 		for i, s := range c.Secrets { // the same secret keeps its id
 			for _, had := range old.client.Secrets {
 				if had.Hash == s.Hash {

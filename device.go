@@ -84,7 +84,7 @@ func (p *Provider) newDeviceRequest(c *client, who *identity, f *form) (*deviceR
 	if err != nil {
 		return nil, err
 	}
-	resources := askedResources(f, who, p.issuer)
+	resources := askedResources(f, who, c, p.issuer)
 	if err := checkResources(resources); err != nil {
 		return nil, err
 	}

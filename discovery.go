@@ -68,6 +68,8 @@ const (
 	pathClients    = "/api/v1/clients"
 	pathKeys       = "/api/v1/keys"
 	pathAudit      = "/api/v1/audit"
+	pathSessions   = "/api/v1/sessions"
+	pathConsents   = "/api/v1/consents"
 	pathPolicy     = "/api/v1/policy"
 
 	pathDeviceAuthorization = "/device_authorization"

@@ -254,7 +254,7 @@ func faultRequests(f *fixture) []faultRequest {
 		{"make client", []string{"Put"}, func() *reply {
 			return f.do(adm, "POST", "/api/v1/clients", "application/json", `{"client_id":"made","redirect_uris":["https://made.example/cb"]}`)
 		}, status(201)},
-		{"remove client", []string{"Get", "Revoke"}, func() *reply { return f.do(adm, "DELETE", "/api/v1/clients/doomed", "", "") }, status(204)},
+		{"remove client", []string{"Get", "Put", "Revoke"}, func() *reply { return f.do(adm, "DELETE", "/api/v1/clients/doomed", "", "") }, status(204)},
 		{"search clients", []string{"List"}, func() *reply { return f.do(adm, "GET", "/api/v1/clients?q=e&limit=1", "", "") }, status(200)},
 		{"replace client", []string{"Get", "Put"}, func() *reply {
 			return f.do(adm, "PUT", "/api/v1/clients/changed", "application/json", `{"redirect_uris":["https://made.example/cb"]}`)
@@ -267,6 +267,9 @@ func faultRequests(f *fixture) []faultRequest {
 		{"remove this version", []string{"Get", "Put", "Revoke"}, func() *reply {
 			return f.do(adm, "DELETE", "/api/v1/clients/doomed2", "", "", "If-Match", "*")
 		}, status(204)},
+		{"sessions", []string{"List", "Get"}, func() *reply { return f.do(adm, "GET", pathSessions, "", "") }, status(200)},
+		{"end sessions", []string{"Revoke"}, func() *reply { return f.do(adm, "DELETE", pathSessions+"?user=userid:77", "", "") }, status(200)},
+		{"consents", []string{"List"}, func() *reply { return f.do(adm, "GET", pathConsents, "", "") }, status(200)},
 		{"audit log", []string{"List"}, func() *reply { return f.do(adm, "GET", pathAudit, "", "") }, status(200)},
 		{"register", []string{"Get", "Count", "Put"}, func() *reply { return f.register(adm, registrationOf()) }, status(201)},
 		{"read registration", []string{"Get"}, func() *reply { return f.manage("GET", read) }, status(200)},

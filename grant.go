@@ -56,8 +56,11 @@ type tokenRequest struct {
 	resources []string
 }
 
-// maxResources bounds the resources of one request.
-const maxResources = 20
+// Bounds on the resources of one request, which its token has to hold.
+const (
+	maxResources     = 20
+	maxResourceBytes = 4 << 10 // together
+)
 
 // serveToken is the token endpoint (RFC 6749 section 3.2).
 func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
@@ -157,10 +160,15 @@ func checkResources(resources []string) error {
 	if len(resources) > maxResources {
 		return fail(codeInvalidTarget, "more than %d resources", maxResources)
 	}
+	size := 0
 	for _, r := range resources {
 		if _, err := oauth.CanonicalResource(r); err != nil {
 			return fail(codeInvalidTarget, "resource: %v", err)
 		}
+		size += len(r)
+	}
+	if size > maxResourceBytes {
+		return fail(codeInvalidTarget, "resources of more than %d bytes", maxResourceBytes)
 	}
 	return nil
 }

@@ -54,6 +54,9 @@ func (g *clientGrant) bind(ctx context.Context, p *Provider, req *tokenRequest) 
 	if caller != nil {
 		a.node, a.addr = caller.node, caller.addr
 	}
+	if len(a.resources) == 0 {
+		a.resources = req.client.DefaultResources
+	}
 	req.resources = nil // they are all that it asks for
 	// "scope" says what of a person's a client may have, and here is none;
 	// those that rules name are left.

@@ -235,6 +235,7 @@ func newFixture(t testing.TB, configure ...func(*Config)) *fixture {
 	if f.p, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	f.store = f.p.store // what a test changes in it counts at once
 	f.run()
 	f.client = serve(t, withTestPeer(f.p.Handler()))
 	f.addClient("web", webSecret, admin.ClientMetadata{Name: "Web App", RedirectURIs: []string{webRedirect}})

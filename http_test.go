@@ -878,6 +878,7 @@ func TestStoreDown(t *testing.T) {
 	var s *brokenStore
 	f := newFixture(t, breakable(&s))
 	code := f.code(ada)
+	f.clock.advance(maxClientAge)
 	s.set(kindClient, func() error { return errors.New("dial tcp 10.0.0.9:5432: password authentication failed") })
 	r := f.authorize(ada)
 	if body := r.page(503); strings.Contains(body, "10.0.0.9") || r.header.Get("Retry-After") == "" {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
@@ -52,10 +51,10 @@ func (p *Provider) introspect(r *http.Request, c *client, token string) (*oidc.I
 	if c.Disabled {
 		return nil, inactive(errors.New("asked by a disabled client"))
 	}
-	if strings.Count(token, ".") == 2 {
-		return p.introspectAccessToken(r, c, token)
+	if len(token) == refreshTokenLen {
+		return p.introspectRefreshToken(r, c, token)
 	}
-	return p.introspectRefreshToken(r, c, token)
+	return p.introspectAccessToken(r, c, token)
 }
 
 func (p *Provider) introspectAccessToken(r *http.Request, c *client, token string) (*oidc.IntrospectionResponse, error) {

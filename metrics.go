@@ -243,6 +243,8 @@ func (p *Provider) serveMetrics(w http.ResponseWriter, r *http.Request) error {
 	}
 	e.family("tsidp_build_info", "gauge", "1; the labels say what runs.")
 	e.sample("tsidp_build_info", 1, "version", moduleVersion(), "goversion", runtime.Version())
+	e.family("go_goroutines", "gauge", "Goroutines of the whole program.")
+	e.sample("go_goroutines", float64(runtime.NumGoroutine()))
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, err := w.Write(e.Bytes())
 	return err

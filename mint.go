@@ -4,6 +4,7 @@
 package tsidp
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -80,7 +81,8 @@ func (p *Provider) mint(m *mintRequest) (*tokenResponse, error) {
 	return res, err
 }
 
-// mintAccessToken signs an access token by RFC 9068.
+// mintAccessToken signs an access token by RFC 9068, or seals it if nobody but
+// us shall read what it says. Who exchanges a token for a JWT gets one.
 func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error) {
 	audience := jwt.Audience(m.resources)
 	if len(audience) == 0 {
@@ -95,6 +97,13 @@ func (p *Provider) mintAccessToken(m *mintRequest, now time.Time) (string, error
 		c.Tags = m.who.tags
 	} else {
 		c.AuthTime, c.ACR, c.AMR = jwt.NewNumericDate(m.authTime), acrNode, amrNode
+	}
+	if m.client.AccessTokenFormat == formatOpaque && m.issuedType != tokenTypeJWT {
+		payload, err := json.Marshal(c)
+		if err != nil {
+			return "", err
+		}
+		return p.keys.Load().sealer.Seal(purposeAccessToken, payload), nil
 	}
 	token, err := m.accessSigner.Sign(jwt.TypeAccessToken, c)
 	if err == nil {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/tailscale/tsidp/store"
@@ -86,23 +85,23 @@ const kindRevokedToken store.Kind = "revoked-token"
 // revocableToken finds what a token is. It returns errInactive for what is
 // none of ours, or has expired.
 func (p *Provider) revocableToken(r *http.Request, token string) (revocableToken, error) {
-	if strings.Count(token, ".") == 2 {
-		t, err := p.parseAccessToken(r.Context(), token)
+	if len(token) == refreshTokenLen {
+		rt, err := p.storage.refreshToken(r.Context(), token)
 		if err != nil {
-			return revocableToken{}, err
+			if asProtocolError(err).status() >= 500 {
+				return revocableToken{}, err
+			}
+			return revocableToken{}, inactive(err)
 		}
-		id, ok := grantOf(t.claims.ID)
-		if !ok {
-			return revocableToken{}, inactive(errors.New("token without a grant"))
-		}
-		return revocableToken{id, t.claims.ClientID, t.claims.ID, t.claims.Expiry.Time()}, nil
+		return revocableToken{grantID: rt.grantID, clientID: rt.clientID}, nil
 	}
-	rt, err := p.storage.refreshToken(r.Context(), token)
+	t, err := p.parseAccessToken(r.Context(), token)
 	if err != nil {
-		if asProtocolError(err).status() >= 500 {
-			return revocableToken{}, err
-		}
-		return revocableToken{}, inactive(err)
+		return revocableToken{}, err
 	}
-	return revocableToken{grantID: rt.grantID, clientID: rt.clientID}, nil
+	id, ok := grantOf(t.claims.ID)
+	if !ok {
+		return revocableToken{}, inactive(errors.New("token without a grant"))
+	}
+	return revocableToken{id, t.claims.ClientID, t.claims.ID, t.claims.Expiry.Time()}, nil
 }

@@ -142,6 +142,12 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 			"GET": guard(p.api.GetCompat), "DELETE": guard(p.api.DeleteClient),
 		}},
 		{path: p.path + pathCompatEdit + "{id}", ambient: true, methods: post(guard(p.api.EditCompat))},
+		{path: p.path + pathSessions, ambient: true, methods: map[string]handlerFunc{
+			"GET": guard(p.api.ListSessions), "DELETE": guard(p.api.RevokeSessions),
+		}},
+		{path: p.path + pathSessions + "/{id}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RevokeSession)}},
+		{path: p.path + pathConsents, ambient: true, methods: get(guard(p.api.ListConsents))},
+		{path: p.path + pathConsents + "/{id}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RevokeConsent)}},
 		{path: p.path + pathAudit, ambient: true, methods: get(guard(p.api.ListAudit))},
 		{path: p.path + pathPolicy + "/explain", ambient: true, methods: get(guard(p.api.ExplainPolicy))},
 		{path: p.path + pathPolicy + "/check", ambient: true, methods: get(guard(p.api.CheckPolicy))},

@@ -269,7 +269,11 @@ func (s *storage) rotate(ctx context.Context, r *refreshRequest) (id, refresh st
 	return newTokenID(r.grantID), successor(r.token, salt), expires, nil
 }
 
-// successor is the refresh token that follows token: 256 bits.
+// refreshTokenLen is the length of a refresh token: 256 bits as text. No access
+// token is that short.
+const refreshTokenLen = 43
+
+// successor is the refresh token that follows token.
 func successor(token string, salt [32]byte) string {
 	mac := hmac.New(sha256.New, []byte(token))
 	mac.Write(salt[:])

@@ -92,7 +92,7 @@ func (p *Provider) signedClaims(ctx context.Context, token string) (jwt.Claims, 
 // parseAccessToken checks what an access token says by itself: that it is
 // one, that it is ours, and that it has not expired.
 func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifiedToken, error) {
-	claims, err := p.signedClaims(ctx, token)
+	claims, err := p.openAccessToken(ctx, token)
 	if err != nil {
 		return nil, inactive(err)
 	}
@@ -109,6 +109,22 @@ func (p *Provider) parseAccessToken(ctx context.Context, token string) (*verifie
 	}
 	t.scopes = strings.Fields(t.claims.Scope)
 	return t, nil
+}
+
+// purposeAccessToken is the purpose of sealed access tokens.
+const purposeAccessToken = "access token"
+
+// openAccessToken returns what a token says that is signed, or sealed for a
+// client with opaque tokens.
+func (p *Provider) openAccessToken(ctx context.Context, token string) (claims jwt.Claims, err error) {
+	if strings.Contains(token, ".") {
+		return p.signedClaims(ctx, token)
+	}
+	payload, err := p.unseal(ctx, purposeAccessToken, token)
+	if err == nil {
+		err = jwt.Unmarshal(payload, &claims)
+	}
+	return claims, err
 }
 
 // lookupKey finds a verification key, also one that another instance made.

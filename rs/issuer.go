@@ -65,26 +65,32 @@ var errNotFound = errors.New("not found")
 // discover fetches the metadata, by the name of RFC 8414 or by that of OpenID
 // Connect Discovery.
 func (i *issuer) discover(ctx context.Context) (*issuerMetadata, error) {
+	m, _, err := i.metadata(ctx)
+	return m, err
+}
+
+// metadata returns the whole document too.
+func (i *issuer) metadata(ctx context.Context) (*issuerMetadata, []byte, error) {
 	for _, address := range i.wellKnown() {
 		body, err := i.get(ctx, address)
 		if errors.Is(err, errNotFound) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("fetching metadata of issuer: %w", err)
+			return nil, nil, fmt.Errorf("fetching metadata of issuer: %w", err)
 		}
 		var m issuerMetadata
 		if err := json.Unmarshal(body, &m); err != nil {
-			return nil, fmt.Errorf("fetching metadata of issuer: %s is not a JSON object", address)
+			return nil, nil, fmt.Errorf("fetching metadata of issuer: %s is not a JSON object", address)
 		}
 		// RFC 8414 §3.3: "The "issuer" value returned MUST be identical to the
 		// authorization server's issuer identifier value".
 		if m.Issuer != i.url {
-			return nil, fmt.Errorf("fetching metadata of issuer: %s is about %q", address, m.Issuer)
+			return nil, nil, fmt.Errorf("fetching metadata of issuer: %s is about %q", address, m.Issuer)
 		}
-		return &m, nil
+		return &m, body, nil
 	}
-	return nil, fmt.Errorf("fetching metadata of issuer: %s has none", i.url)
+	return nil, nil, fmt.Errorf("fetching metadata of issuer: %s has none", i.url)
 }
 
 func (i *issuer) wellKnown() []string {

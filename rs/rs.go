@@ -99,6 +99,7 @@ type Server struct {
 	endpoint *source[string] // of introspection; nil without
 	seen     *jwt.Seen[*verified]
 	document document
+	older    *source[[]byte] // for clients that know no document; see legacy.go
 	// metadataURL is where the document is, by its path-inserted form.
 	metadataURL string
 }
@@ -127,6 +128,7 @@ func New(cfg Config) (*Server, error) {
 		s.cfg.Introspection = new(*cfg.Introspection)
 		s.endpoint = newSource("introspection endpoint", s.issuer.introspectionEndpoint, cfg.Now, cfg.Logger)
 	}
+	s.older = newSource("metadata", s.renderIssuerMetadata, cfg.Now, cfg.Logger)
 	return s, s.renderMetadata()
 }
 

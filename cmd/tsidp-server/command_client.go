@@ -127,6 +127,7 @@ func clientFlags() []clientFlag {
 		text("auth-method", "METHOD", "how it authenticates: none, client_secret_basic, client_secret_post", func(m *admin.ClientMetadata) *string { return &m.TokenEndpointAuthMethod }),
 		text("access", "WHO", "who may use it: tailnet (everybody), granted (by the policy)", func(m *admin.ClientMetadata) *string { return &m.Access }),
 		text("pkce", "WHEN", "auto or required", func(m *admin.ClientMetadata) *string { return &m.PKCE }),
+		text("access-token-format", "FORMAT", "jwt, or opaque: only this server can read them", func(m *admin.ClientMetadata) *string { return &m.AccessTokenFormat }),
 		text("scope", "SCOPES", "the scopes it gets when it asks for none", func(m *admin.ClientMetadata) *string { return &m.Scope }),
 		switchFlag("disabled", "nobody can use it; -disabled=false ends that", changing, func(m *admin.ClientMetadata, on bool) { m.Disabled = on }),
 		{"secret-file", "FILE", "a file with the secret, if it has one already (32 characters or more)", "create, rotate-secret", func(o *clientOptions, s string) error {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tailscale/tsidp"
+	"github.com/tailscale/tsidp/internal/simtailnet"
 )
 
 // A config is what the command line and the environment ask for.
@@ -341,7 +342,7 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 	}
 	c.passwordInArgs = from["store"] == "-store" && hasPassword(c.store)
 	if c.dev && from["email-verified"] == "" {
-		c.emailVerified.Domains = []string{devDomain}
+		c.emailVerified.Domains = []string{simtailnet.Domain}
 	}
 	if c.debugRequests {
 		c.logLevel = min(c.logLevel, slog.LevelDebug)

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/tailscale/tsidp"
+	"github.com/tailscale/tsidp/internal/simtailnet"
 )
 
 // This file is the development mode: the real provider on a simulated
@@ -110,7 +111,7 @@ func warnDev(c config, log *slog.Logger) {
 type devServer struct {
 	issuer   string
 	hosts    []string // own names, as in a Host header
-	tailnet  devTailnet
+	tailnet  *simtailnet.Tailnet
 	provider http.Handler
 	demo     *demoApp
 	pages    *devPages
@@ -122,7 +123,7 @@ type devServer struct {
 func newDev(c config, st *state, log *slog.Logger, port int) (*devServer, *tsidp.Provider, error) {
 	hosts := devHosts(port)
 	issuer := "http://" + hosts[0]
-	tailnet := devTailnet(devPeers())
+	tailnet := newDevTailnet()
 	cfg := st.providerConfig(c, log)
 	cfg.Issuer, cfg.Tailnet, cfg.Hosts = issuer, tailnet, hosts
 	p, err := tsidp.New(cfg)
@@ -132,7 +133,7 @@ func newDev(c config, st *state, log *slog.Logger, port int) (*devServer, *tsidp
 	return newDevServer(issuer, hosts, tailnet, p.Handler(), newDemoApp(issuer, hosts, port)), p, nil
 }
 
-func newDevServer(issuer string, hosts []string, tailnet devTailnet, provider http.Handler, demo *demoApp) *devServer {
+func newDevServer(issuer string, hosts []string, tailnet *simtailnet.Tailnet, provider http.Handler, demo *demoApp) *devServer {
 	d := &devServer{
 		issuer:   issuer,
 		hosts:    hosts,
@@ -189,16 +190,16 @@ func (d *devServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (d *devServer) callerName(r *http.Request) (string, error) {
 	if values := r.Header.Values(devHeader); len(values) > 0 {
 		if len(values) > 1 {
-			return "", fmt.Errorf("the header %s is there %d times; the known callers are %s", devHeader, len(values), d.tailnet.names())
+			return "", fmt.Errorf("the header %s is there %d times; the known callers are %s", devHeader, len(values), devNames(d.tailnet))
 		}
-		if _, ok := d.tailnet.named(values[0]); !ok {
-			return "", fmt.Errorf("%s: %q is unknown; the known callers are %s", devHeader, values[0], d.tailnet.names())
+		if _, ok := d.tailnet.Named(values[0]); !ok {
+			return "", fmt.Errorf("%s: %q is unknown; the known callers are %s", devHeader, values[0], devNames(d.tailnet))
 		}
 		return values[0], nil
 	}
 	// A cookie of an earlier version must not lock its browser out.
 	if c, err := r.Cookie(devCookie); err == nil {
-		if _, ok := d.tailnet.named(c.Value); ok {
+		if _, ok := d.tailnet.Named(c.Value); ok {
 			return c.Value, nil
 		}
 	}
@@ -210,19 +211,19 @@ type devPeerKey struct{}
 // as returns h with the peer called name as the caller of every request.
 func (d *devServer) as(name string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, ok := d.tailnet.named(name)
+		p, ok := d.tailnet.Named(name)
 		if !ok {
 			d.unknownCaller(w, r, fmt.Errorf("unknown caller %q", name))
 			return
 		}
 		ctx := context.WithValue(r.Context(), devPeerKey{}, p)
-		h.ServeHTTP(w, r.WithContext(tsidp.WithPeer(ctx, p.addrs[0])))
+		h.ServeHTTP(w, r.WithContext(tsidp.WithPeer(ctx, p.Addrs()[0])))
 	})
 }
 
 // peerOf returns the caller that as has set.
-func peerOf(r *http.Request) devPeer {
-	p, _ := r.Context().Value(devPeerKey{}).(devPeer)
+func peerOf(r *http.Request) simtailnet.Peer {
+	p, _ := r.Context().Value(devPeerKey{}).(simtailnet.Peer)
 	return p
 }
 
@@ -236,8 +237,8 @@ func (d *devServer) unknownCaller(w http.ResponseWriter, r *http.Request, err er
 		return
 	}
 	var known []string
-	for _, p := range d.tailnet {
-		known = append(known, p.name)
+	for _, p := range d.tailnet.Peers() {
+		known = append(known, p.Name())
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusBadRequest)
@@ -269,8 +270,8 @@ func (d *devServer) crossOrigin(w http.ResponseWriter, r *http.Request) {
 func (d *devServer) switchUser(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	name := r.PostFormValue("user")
-	if _, ok := d.tailnet.named(name); !ok {
-		d.unknownCaller(w, r, fmt.Errorf("%q is unknown; the known callers are %s", name, d.tailnet.names()))
+	if _, ok := d.tailnet.Named(name); !ok {
+		d.unknownCaller(w, r, fmt.Errorf("%q is unknown; the known callers are %s", name, devNames(d.tailnet)))
 		return
 	}
 	http.SetCookie(w, &http.Cookie{
@@ -305,6 +306,6 @@ func (d *devServer) callback(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		d.pages.message(w, r, http.StatusBadRequest, "The demo application did not accept the login", err.Error())
 	default:
-		d.pages.render(w, http.StatusOK, "claims.html", claimsPage{Caller: peerOf(r).name, Issuer: d.issuer, Results: res})
+		d.pages.render(w, http.StatusOK, "claims.html", claimsPage{Caller: peerOf(r).Name(), Issuer: d.issuer, Results: res})
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/tailscale/tsidp/internal/simtailnet"
 )
 
 //go:embed pages
@@ -20,14 +22,14 @@ type devPages struct{ templates *template.Template }
 
 func newDevPages() *devPages {
 	// The files are part of the program: a fault in them shows in every test.
-	return &devPages{template.Must(template.ParseFS(pageFiles, "pages/*.html"))}
+	return &devPages{template.Must(template.New("").Funcs(template.FuncMap{"summary": summary}).ParseFS(pageFiles, "pages/*.html"))}
 }
 
 // homePage is the data of home.html.
 type homePage struct {
 	Issuer string
-	You    devPeer
-	Peers  []devPeer // all that one can be
+	You    simtailnet.Peer
+	Peers  []simtailnet.Peer // all that one can be
 }
 
 // claimsPage is the data of claims.html.
@@ -44,48 +46,12 @@ type messagePage struct {
 	Message string
 }
 
-// Name is what the switcher sends.
-func (p devPeer) Name() string { return p.name }
-
-// Tagged reports whether p is a machine without a user.
-func (p devPeer) Tagged() bool { return len(p.tags) > 0 }
-
-// DisplayName is the name of p's user.
-func (p devPeer) DisplayName() string { return p.user.DisplayName }
-
-// Login is that of p's user.
-func (p devPeer) Login() string { return p.user.LoginName }
-
-// Groups are those of p's user.
-func (p devPeer) Groups() []string { return p.user.Groups }
-
-// Node is the name of p in the tailnet.
-func (p devPeer) Node() string { return p.fqdn() }
-
-// StableID is the id of the node.
-func (p devPeer) StableID() string { return string(p.stableID()) }
-
-// Addresses are those of the node.
-func (p devPeer) Addresses() []string {
-	var list []string
-	for _, a := range p.addrs {
-		list = append(list, a.String())
-	}
-	return list
-}
-
-// Tags are those of the node.
-func (p devPeer) Tags() []string { return p.tags }
-
-// Rules are those that the policy grants to p.
-func (p devPeer) Rules() []string { return p.rules }
-
-// Summary tells in a few words what the peer is good for.
-func (p devPeer) Summary() string {
+// summary tells in a few words what the peer is good for.
+func summary(p simtailnet.Peer) string {
 	switch {
-	case p.Tagged():
+	case len(p.Tags) > 0:
 		return "a machine without a user; may get tokens in its own name"
-	case len(p.rules) > 0:
+	case len(p.Rules) > 0:
 		return "a user to whom the policy grants everything"
 	}
 	return "a user to whom the policy grants nothing"
@@ -93,12 +59,12 @@ func (p devPeer) Summary() string {
 
 func (d *devServer) home(w http.ResponseWriter, r *http.Request) {
 	p := peerOf(r)
-	d.pages.render(w, http.StatusOK, "home.html", homePage{Issuer: d.issuer, You: p, Peers: d.tailnet})
+	d.pages.render(w, http.StatusOK, "home.html", homePage{Issuer: d.issuer, You: p, Peers: d.tailnet.Peers()})
 }
 
 // message answers with a page that tells one thing.
 func (p *devPages) message(w http.ResponseWriter, r *http.Request, status int, title, message string) {
-	p.render(w, status, "message.html", messagePage{Caller: peerOf(r).name, Title: title, Message: message})
+	p.render(w, status, "message.html", messagePage{Caller: peerOf(r).Name(), Title: title, Message: message})
 }
 
 // render answers with a page, or with 500 if the page cannot be made.

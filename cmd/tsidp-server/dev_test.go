@@ -28,13 +28,13 @@ import (
 
 // echo answers with the name of the caller in place of the provider.
 var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintf(w, "provider for %s", peerOf(r).name)
+	fmt.Fprintf(w, "provider for %s", peerOf(r).Name())
 })
 
 func newTestDevServer() *devServer {
 	hosts := devHosts(9411)
 	issuer := "http://" + hosts[0]
-	return newDevServer(issuer, hosts, devPeers(), echo, newDemoApp(issuer, hosts, 9411))
+	return newDevServer(issuer, hosts, newDevTailnet(), echo, newDemoApp(issuer, hosts, 9411))
 }
 
 func TestDevCaller(t *testing.T) {
@@ -198,7 +198,7 @@ func TestDevHosts(t *testing.T) {
 }
 
 func TestDevTailnet(t *testing.T) {
-	tailnet := devTailnet(devPeers())
+	tailnet := newDevTailnet()
 	tests := []struct {
 		addr, login, node string
 		user              tailcfg.UserID
@@ -251,7 +251,7 @@ func FuzzDevWhoIs(f *testing.F) {
 	for _, s := range []string{"100.64.0.11", "100.64.0.12:80", "[fd7a:115c:a1e0::d]:1", "fe80::1%eth0", "", ":80"} {
 		f.Add(s)
 	}
-	tailnet := devTailnet(devPeers())
+	tailnet := newDevTailnet()
 	f.Fuzz(func(t *testing.T, addr string) {
 		got, err := tailnet.WhoIs(t.Context(), addr)
 		if (got == nil) == (err == nil) {
@@ -267,7 +267,7 @@ func FuzzDevWhoIs(f *testing.F) {
 
 // The answers belong to the caller: to change one changes no other.
 func TestDevTailnetAnswersAreFresh(t *testing.T) {
-	tailnet := devTailnet(devPeers())
+	tailnet := newDevTailnet()
 	first, err := tailnet.WhoIs(t.Context(), "100.64.0.11")
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,7 @@ func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer)
 	if err != nil {
 		return fmt.Errorf("joining tailnet: %w", err)
 	}
+	log.Info("the node is on the tailnet", "name", nodeName(status), "addresses", fmt.Sprint(status.TailscaleIPs))
 	return serveTsnet(ctx, c, st, log, stdout, node, status)
 }
 

@@ -70,6 +70,9 @@ func newHandler(issuer, resource string, logger *slog.Logger) (http.Handler, err
 	mux := http.NewServeMux()
 	mux.Handle(rs.MetadataPath, guard.Metadata())
 	mux.Handle(rs.MetadataPath+"/", guard.Metadata())
+	// Clients from before these documents look for another.
+	mux.Handle(rs.IssuerMetadataPath, guard.IssuerMetadata())
+	mux.Handle(rs.IssuerMetadataPath+"/", guard.IssuerMetadata())
 	mux.Handle("/", guard.Protect(withInfo(serve)))
 	return mux, nil
 }
@@ -108,7 +111,11 @@ func whoami(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallT
 	for _, actor := range token.Actors {
 		id.Actors = append(id.Actors, actor.Subject)
 	}
-	return text("You are %s, calling by the client %s with the scopes %s.", id.Subject, id.Client, strings.Join(id.Scopes, " ")), id, nil
+	answer := fmt.Sprintf("You are %s, calling by the client %s with the scopes %s.", id.Subject, id.Client, strings.Join(id.Scopes, " "))
+	if len(id.Actors) > 0 {
+		answer += fmt.Sprintf(" For you acts %s.", strings.Join(id.Actors, ", for which acts "))
+	}
+	return text("%s", answer), id, nil
 }
 
 type numbers struct {

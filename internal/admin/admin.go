@@ -64,6 +64,9 @@ type ClientMetadata struct {
 	PKCE string `json:"pkce,omitempty"`
 	// IgnoreFragment compares redirect URIs without what follows a '#'.
 	IgnoreFragment bool `json:"ignore_fragment,omitempty"`
+	// AccessTokenFormat is "jwt" (default, RFC 9068), or "opaque": only the
+	// provider can read what they say.
+	AccessTokenFormat string `json:"access_token_format,omitempty"`
 	// LeanIDToken leaves the claims of scopes to userinfo.
 	LeanIDToken bool `json:"lean_id_token,omitempty"`
 	// Claims sets claims of this client's tokens: name → where its value comes
@@ -72,6 +75,9 @@ type ClientMetadata struct {
 	// ResourceIdentifiers are the resources that the client itself is: it may
 	// introspect tokens for them.
 	ResourceIdentifiers []string `json:"resource_identifiers,omitempty"`
+	// DefaultResources are what tokens are for when the client names no
+	// resource, as older MCP clients and some machines do.
+	DefaultResources []string `json:"default_resources,omitempty"`
 	// Lifetimes in seconds; 0 means the provider's.
 	AccessTokenSeconds  int64 `json:"access_token_lifetime,omitempty"`
 	IDTokenSeconds      int64 `json:"id_token_lifetime,omitempty"`
@@ -94,6 +100,10 @@ type Client struct {
 	// IssuedAt in Unix seconds.
 	IssuedAt int64  `json:"client_id_issued_at,omitempty"`
 	Origin   string `json:"origin,omitempty"` // who made it: "administrator", …
+	// UsedAt is when it last obtained tokens, give or take a day; nil: never.
+	UsedAt *time.Time `json:"used_at,omitempty"`
+	// ExpiresAt is when a registration ends unless it is used; nil: never.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// Owner is who registered it; nil for clients that nobody of the tailnet
 	// did.
 	Owner *Owner `json:"owner,omitempty"`
@@ -198,6 +208,17 @@ type Backend interface {
 	RotateKeys(ctx context.Context) ([]Key, error)
 	// RetireKey removes a key at once, and what it signed with it.
 	RetireKey(ctx context.Context, id string) ([]Key, error)
+	Sessions(ctx context.Context, q SessionQuery) (SessionPage, error)
+	// RevokeSession ends a session of subject, or, if that is empty, of
+	// anybody. Everything that hangs from it dies at once.
+	RevokeSession(ctx context.Context, id, subject string) error
+	// RevokeSessions ends all that q names, which must not be empty, and returns how many
+	// there were. What is still on its way to becoming one dies, too.
+	RevokeSessions(ctx context.Context, q SessionQuery) (int, error)
+	Consents(ctx context.Context, q ConsentQuery) (ConsentPage, error)
+	// RevokeConsent forgets a consent of subject, or, if that is empty, of
+	// anybody, and ends the sessions of that client and person.
+	RevokeConsent(ctx context.Context, id, subject string) error
 	// Audit returns events of the audit log.
 	Audit(ctx context.Context, q AuditQuery) (AuditPage, error)
 	// Explain tells what the policy says of q now, and by which rules.

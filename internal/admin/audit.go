@@ -6,7 +6,6 @@ package admin
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -29,13 +28,10 @@ type AuditPage struct {
 // ListAudit answers GET /api/v1/audit.
 func (a *API) ListAudit(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
-	q := AuditQuery{User: v.Get("user"), Client: v.Get("client"), Node: v.Get("node"), Event: v.Get("event"), After: v.Get("after"), Limit: defaultLimit}
-	if s := v.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > maxLimit {
-			return a.Backend.Reject("limit", "must be a number from 1 to %d", maxLimit)
-		}
-		q.Limit = n
+	q := AuditQuery{User: v.Get("user"), Client: v.Get("client"), Node: v.Get("node"), Event: v.Get("event"), After: v.Get("after")}
+	var err error
+	if q.Limit, err = a.limit(r); err != nil {
+		return err
 	}
 	for name, dst := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
 		if s := v.Get(name); s != "" {

@@ -26,13 +26,10 @@ const (
 // to 1000, default 100).
 func (a *API) ListClients(w http.ResponseWriter, r *http.Request) error {
 	values := r.URL.Query()
-	q := ClientQuery{Text: values.Get("q"), Origin: values.Get("origin"), After: values.Get("after"), Limit: defaultLimit}
-	if s := values.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > maxLimit {
-			return a.Backend.Reject("limit", "must be a number from 1 to %d", maxLimit)
-		}
-		q.Limit = n
+	q := ClientQuery{Text: values.Get("q"), Origin: values.Get("origin"), After: values.Get("after")}
+	var err error
+	if q.Limit, err = a.limit(r); err != nil {
+		return err
 	}
 	if len(q.Text) > maxQuery {
 		return a.Backend.Reject("q", "must not be longer than %d bytes", maxQuery)
@@ -42,6 +39,19 @@ func (a *API) ListClients(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return answer(w, http.StatusOK, page)
+}
+
+// limit is how many entries of a list r asks for.
+func (a *API) limit(r *http.Request) (int, error) {
+	s := r.URL.Query().Get("limit")
+	if s == "" {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, a.Backend.Reject("limit", "must be a number from 1 to %d", maxLimit)
+	}
+	return n, nil
 }
 
 // GetClient answers GET /api/v1/clients/{id}.

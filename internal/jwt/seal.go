@@ -15,9 +15,9 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// MaxSealedLen is the longest string that [Sealer.Open] looks at, in bytes. It
-// has room for a plaintext of 6099 bytes.
-const MaxSealedLen = 8 << 10
+// MaxSealedLen is the longest string that [Sealer.Open] looks at, in bytes, as
+// long as the longest token. It has room for a plaintext of 12243 bytes.
+const MaxSealedLen = MaxTokenLen
 
 // A sealed string is base64url of: version (1 byte), key ID (4 bytes, big
 // endian), nonce (24 bytes), ciphertext with tag.

@@ -61,7 +61,7 @@ func TestSealLength(t *testing.T) {
 		{0, 60},
 		{300, 460},
 		{480, 700}, // the longest code for one resource
-		{6099, MaxSealedLen},
+		{12243, MaxSealedLen},
 	} {
 		if got := len(s.Seal("code", make([]byte, tt.plaintext))); got != tt.sealed {
 			t.Errorf("%d bytes: %d characters, want %d", tt.plaintext, got, tt.sealed)

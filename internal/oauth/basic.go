@@ -16,17 +16,18 @@ import (
 // maxBasic is the length in bytes of the longest Authorization header that ParseBasic reads.
 const maxBasic = 4096
 
-// A Basic is a client id with a secret from an Authorization header.
+// A Basic is what an Authorization header of the Basic scheme holds.
 type Basic struct {
-	ID, Secret string
-	// Raw is the secret before it was decoded. Of the many clients that skip the encoding, those whose secret contains "%" or "+" mean
-	// this one.
-	Raw string
+	ID string
+	// Secret is the client secret as RFC 6749 §2.3.1 wants it to be read. Raw is what stands there, which is the secret of
+	// clients that skip the encoding. They differ only if there is "%" or "+" in Raw, which generated secrets never have; a
+	// Raw that nobody has encoded (it has a broken escape) is Secret too.
+	Secret, Raw string
 }
 
-// ParseBasic reads the value of an Authorization header of the Basic scheme, as RFC 6749 §2.3.1 wants it: base64 of two halves,
-// each in the application/x-www-form-urlencoded form, with a colon between them. So "+" is a blank, and a colon in a client id is
-// "%3A". A secret that is not in that form is taken as it is.
+// ParseBasic reads a client id and a client secret from the value of an Authorization header of the Basic scheme, as RFC 6749
+// §2.3.1 wants it: base64 of two halves, each in the application/x-www-form-urlencoded form, with a colon between them. So "+"
+// is a blank, and a colon in a client id is "%3A".
 //
 // present is false, and the rest is zero, if the header is absent or of another scheme; the scheme's letter case does not matter.
 // Otherwise err says what is malformed: no or undecodable credentials, no colon, a broken percent escape in the client id, an
@@ -69,5 +70,5 @@ func decodeBasic(credentials string) (Basic, error) {
 	if err != nil {
 		secret = raw
 	}
-	return Basic{ID: id, Secret: secret, Raw: raw}, nil
+	return Basic{id, secret, raw}, nil
 }
