@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -47,11 +46,16 @@ func (b *backend) Clients(ctx context.Context, q admin.ClientQuery) (admin.Clien
 	}
 	res := admin.ClientPage{Clients: []admin.Client{}}
 	size := q.Limit
-	if q.Text != "" || q.Origin != "" || last != "" {
+	if q.Text != "" || last != "" {
 		size = searchPage
 	}
+	query := store.Query{Kind: kindClient, Limit: size}
+	if q.Origin != "" {
+		query.Index, query.Value = indexOrigin, q.Origin
+	}
 	for seen := 0; ; {
-		page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, After: after, Limit: size, Now: b.p.now()})
+		query.After, query.Now = after, b.p.now()
+		page, err := b.p.store.List(ctx, query)
 		if errors.Is(err, store.ErrPage) {
 			return admin.ClientPage{}, errClientsAfter()
 		}
@@ -119,7 +123,7 @@ func errClientsAfter() error {
 // change is called again with what they have left, if may agrees to that.
 func (b *backend) changeClient(ctx context.Context, id string, may admin.Match, change func(*client) error) (*client, error) {
 	for range maxUpdateTries {
-		c, rec, err := b.changeable(ctx, id, may)
+		c, err := b.changeable(ctx, id, may)
 		if err != nil {
 			return nil, err
 		}
@@ -127,11 +131,8 @@ func (b *backend) changeClient(ctx context.Context, id string, may admin.Match, 
 		if err := change(c); err != nil {
 			return nil, err
 		}
-		if rec.Data, err = json.Marshal(c); err != nil {
-			return nil, fmt.Errorf("writing client: %w", err)
-		}
-		c.version, err = b.p.store.Put(ctx, rec, b.p.now())
-		switch {
+		// After a conflict again, if may still says so.
+		switch err := b.p.putClient(ctx, c); {
 		case err == nil:
 			return c, nil
 		case !errors.Is(err, store.ErrConflict):
@@ -141,26 +142,26 @@ func (b *backend) changeClient(ctx context.Context, id string, may admin.Match, 
 	return nil, storeError(fmt.Errorf("client %q changed %d times meanwhile", id, maxUpdateTries))
 }
 
-// changeable returns the client if it may be changed, with its record.
-func (b *backend) changeable(ctx context.Context, id string, may admin.Match) (*client, store.Record, error) {
+// changeable returns the client if it may be changed.
+func (b *backend) changeable(ctx context.Context, id string, may admin.Match) (*client, error) {
 	if id == "" || len(id) > store.MaxIDLen {
-		return nil, store.Record{}, fail(codeNotFound, "%s", errNoClient)
+		return nil, fail(codeNotFound, "%s", errNoClient)
 	}
 	rec, err := b.p.store.Get(ctx, kindClient, id, b.p.now())
 	if err != nil {
-		return nil, store.Record{}, notFoundOr(err, fail(codeNotFound, "%s", errNoClient))
+		return nil, notFoundOr(err, fail(codeNotFound, "%s", errNoClient))
 	}
 	c, err := decodeClient(rec)
 	if err != nil {
-		return nil, store.Record{}, err
+		return nil, err
 	}
 	if c.Origin == originDeclared {
-		return nil, store.Record{}, fail(codeConflict, "this client is declared in %s (-clients) and can be changed only there", cmp.Or(c.Source, "a file"))
+		return nil, fail(codeConflict, "this client is declared in %s (-clients) and can be changed only there", cmp.Or(c.Source, "a file"))
 	}
 	if may != nil && !may(c.etag()) {
-		return nil, store.Record{}, errStale()
+		return nil, errStale()
 	}
-	return c, rec, nil
+	return c, nil
 }
 
 func errStale() error {

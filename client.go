@@ -304,20 +304,32 @@ func decodeClient(rec store.Record) (*client, error) {
 	return c, nil
 }
 
-// indexOwner is the node that a client was registered from. Only clients with
-// an owner have it.
-const indexOwner = "owner"
+const (
+	// indexOwner is the node that a client has registered itself from. Only
+	// registered clients have it.
+	indexOwner = "owner"
+	// indexOrigin is the origin of a client.
+	indexOrigin = "origin"
+)
+
+// record is c as the store gets it.
+func (c *client) record() (store.Record, error) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return store.Record{}, fmt.Errorf("writing client: %w", err)
+	}
+	return store.Record{
+		Kind: kindClient, ID: c.ID, Version: c.version, Data: data, Index: c.recordIndex(),
+		CreatedAt: c.CreatedAt, UsedAt: c.UsedAt, ExpiresAt: c.ExpiresAt,
+	}, nil
+}
 
 // putClient writes c over the version that it has. It returns the store's
 // errors.
 func (p *Provider) putClient(ctx context.Context, c *client) error {
-	data, err := json.Marshal(c)
+	rec, err := c.record()
 	if err != nil {
-		return fmt.Errorf("writing client: %w", err)
-	}
-	rec := store.Record{Kind: kindClient, ID: c.ID, Version: c.version, Data: data, CreatedAt: c.CreatedAt, UsedAt: c.UsedAt, ExpiresAt: c.ExpiresAt}
-	if c.Owner != nil {
-		rec.Index = map[string]string{indexOwner: string(c.Owner.Node)}
+		return err
 	}
 	version, err := p.store.Put(ctx, rec, p.now())
 	if err == nil {

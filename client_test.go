@@ -248,6 +248,7 @@ func TestClientTextsAreBounded(t *testing.T) {
 func TestClientRecord(t *testing.T) {
 	c := newTestClient(func(c *client) {
 		c.Scope, c.ClientURI, c.Contacts, c.Access, c.PKCE = "openid", "https://app.example", []string{"ada@example.com"}, "granted", "required"
+		c.InitiateLoginURI = "https://app.example/login"
 		c.AuthMethodStrict, c.IgnoreFragment, c.LeanIDToken, c.Disabled = true, true, true, true
 		c.ResourceIdentifiers, c.Claims = []string{testResource}, map[string]string{"username": "email"}
 		c.DefaultResources = []string{testResource}

@@ -107,6 +107,7 @@ func (c *client) validateTexts() error {
 	}{
 		{"client_name", []string{c.Name}},
 		{"client_uri", []string{c.ClientURI}},
+		{"initiate_login_uri", []string{c.InitiateLoginURI}},
 		{"logo_uri", []string{c.LogoURI}},
 		{"policy_uri", []string{c.PolicyURI}},
 		{"tos_uri", []string{c.TOSURI}},
@@ -129,7 +130,7 @@ func (c *client) validateTexts() error {
 		}
 	}
 	for _, f := range []struct{ name, uri string }{
-		{"client_uri", c.ClientURI}, {"logo_uri", c.LogoURI}, {"policy_uri", c.PolicyURI}, {"tos_uri", c.TOSURI},
+		{"client_uri", c.ClientURI}, {"initiate_login_uri", c.InitiateLoginURI}, {"logo_uri", c.LogoURI}, {"policy_uri", c.PolicyURI}, {"tos_uri", c.TOSURI},
 	} {
 		if f.uri != "" && webOrigin(f.uri) == "" {
 			return fail(codeInvalidClientMetadata, "%s: must be an http or https URL", f.name)

@@ -29,7 +29,7 @@ func selfDeclared(m admin.ClientMetadata) admin.ClientMetadata {
 	return admin.ClientMetadata{
 		ID: m.ID, Name: m.Name, RedirectURIs: m.RedirectURIs, PostLogoutRedirectURIs: m.PostLogoutRedirectURIs,
 		GrantTypes: m.GrantTypes, ResponseTypes: m.ResponseTypes, TokenEndpointAuthMethod: m.TokenEndpointAuthMethod,
-		Scope: m.Scope, ApplicationType: m.ApplicationType, ClientURI: m.ClientURI, LogoURI: m.LogoURI, PolicyURI: m.PolicyURI, TOSURI: m.TOSURI,
+		Scope: m.Scope, ApplicationType: m.ApplicationType, ClientURI: m.ClientURI, InitiateLoginURI: m.InitiateLoginURI, LogoURI: m.LogoURI, PolicyURI: m.PolicyURI, TOSURI: m.TOSURI,
 		Contacts: m.Contacts, SoftwareID: m.SoftwareID, SoftwareVersion: m.SoftwareVersion, IDTokenAlg: m.IDTokenAlg,
 		JWKS: m.JWKS, JWKSURI: m.JWKSURI, TokenEndpointAuthSigningAlg: m.TokenEndpointAuthSigningAlg,
 	}
@@ -101,6 +101,7 @@ func (reg *registration) members() []registrationMember {
 		{"scope", readText(&reg.Scope)},
 		{"application_type", readText(&reg.ApplicationType)},
 		{"client_uri", readText(&reg.ClientURI)},
+		{"initiate_login_uri", readText(&reg.InitiateLoginURI)},
 		{"logo_uri", readText(&reg.LogoURI)},
 		{"policy_uri", readText(&reg.PolicyURI)},
 		{"tos_uri", readText(&reg.TOSURI)},

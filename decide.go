@@ -119,13 +119,9 @@ func (r *refusal) grantJSON() string {
 	if r.missing == nil {
 		return ""
 	}
-	dst := r.dst
-	if len(dst) == 0 {
-		dst = []string{"tag:tsidp"}
-	}
 	b, err := json.MarshalIndent(map[string]any{
 		"src": []string{r.src},
-		"dst": dst,
+		"dst": grantDestinations(r.dst),
 		"ip":  []string{"tcp:443"},
 		"app": map[string]any{string(capability): []any{r.missing}},
 	}, "", "  ")
@@ -133,6 +129,15 @@ func (r *refusal) grantJSON() string {
 		return ""
 	}
 	return string(b)
+}
+
+// grantDestinations are those of a grant for a provider whose node has these
+// tags.
+func grantDestinations(tags []string) []string {
+	if len(tags) == 0 {
+		return []string{"tag:tsidp"}
+	}
+	return tags
 }
 
 // decide is the one policy function: every grant type and every endpoint

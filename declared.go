@@ -5,7 +5,6 @@ package tsidp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -142,9 +141,8 @@ func (p *Provider) clientRecords(ctx context.Context) (map[string]clientRecord, 
 
 // putDeclared writes c if it differs from what is there.
 func (p *Provider) putDeclared(ctx context.Context, c *client, old clientRecord) error {
-	rec := store.Record{Kind: kindClient, ID: c.ID, CreatedAt: c.CreatedAt}
 	if old.client != nil {
-		rec, c.CreatedAt, c.UsedAt = old.record, old.client.CreatedAt, old.client.UsedAt
+		c.version, c.CreatedAt, c.UsedAt = old.client.version, old.client.CreatedAt, old.client.UsedAt
 		for i, s := range c.Secrets { // the same secret keeps its id
 			for _, had := range old.client.Secrets {
 				if had.Hash == s.Hash {
@@ -153,14 +151,13 @@ func (p *Provider) putDeclared(ctx context.Context, c *client, old clientRecord)
 			}
 		}
 	}
-	data, err := json.Marshal(c)
+	rec, err := c.record()
 	if err != nil {
 		return err
 	}
-	if string(data) == string(rec.Data) {
+	if string(rec.Data) == string(old.record.Data) {
 		return nil
 	}
-	rec.Data = data
 	if _, err := p.store.Put(ctx, rec, p.now()); err != nil {
 		return err
 	}

@@ -138,6 +138,11 @@ func checkDirections(t *testing.T, packages map[string]goPackage) {
 			not("it knows its Backend interface, neither the store nor the engine", module, "github.com/zitadel/oidc", "tailscale.com")
 		case local == "internal/recipes":
 			not("data about applications, not about this server", "github.com/zitadel/oidc", "tailscale.com", module+"/store")
+		case local == "internal/adminui":
+			not("it has no way to the provider but the Backend interface", module+"/store", module+"/internal/jwt", "github.com/zitadel/oidc", "tailscale.com")
+			direct("the standard library is enough", func(s string) bool {
+				return s == module+"/internal/admin" || s == module+"/internal/recipes"
+			})
 		case local == "store":
 			not("the contract is for authors of backends: records, hashes, atomicity", "net/http", "database/sql", module)
 			direct("the standard library is enough", func(string) bool { return false })

@@ -287,3 +287,8 @@ func notFoundOr(err error, e *protocolError) error {
 	}
 	return storeError(err)
 }
+
+// Problem implements [admin.Problem].
+func (e *protocolError) Problem() (code, field, message string) {
+	return string(e.code), e.field, strings.TrimPrefix(e.description, e.field+": ")
+}

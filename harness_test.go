@@ -317,7 +317,7 @@ func (f *fixture) editClient(id string, change func(*client)) {
 		f.t.Fatal(err)
 	}
 	change(c)
-	if rec.Data, err = json.Marshal(c); err != nil {
+	if rec, err = c.record(); err != nil {
 		f.t.Fatal(err)
 	}
 	if _, err := f.store.Put(context.Background(), rec, f.clock.now()); err != nil {

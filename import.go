@@ -6,7 +6,6 @@ package tsidp
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,12 +56,7 @@ func (p *Provider) importState(ctx context.Context, doc *keyDocument, now time.T
 // importClient writes one client. One that an import before this one wrote is
 // left as it is.
 func (p *Provider) importClient(ctx context.Context, l *legacy.Client, now time.Time) error {
-	c := newImportedClient(l, now)
-	data, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	_, err = p.store.Put(ctx, store.Record{Kind: kindClient, ID: c.ID, Data: data, CreatedAt: now}, now)
+	err := p.putClient(ctx, newImportedClient(l, now))
 	if errors.Is(err, store.ErrConflict) {
 		return nil
 	}

@@ -22,6 +22,7 @@ var pageFiles embed.FS
 // pageSet are the parsed pages with the policy that fits their style.
 type pageSet struct {
 	templates *template.Template
+	style     string
 	csp       string
 	// submitCSP is that of the page that submits itself.
 	submitCSP string
@@ -51,7 +52,7 @@ func newPageSet() (*pageSet, error) {
 		// of ours ends.
 		return "default-src 'none'; style-src " + cspHash(style) + script + "; base-uri 'none'; frame-ancestors 'none'"
 	}
-	return &pageSet{templates: t, csp: policy(""), submitCSP: policy("; script-src " + cspHash(submit))}, nil
+	return &pageSet{templates: t, style: string(style), csp: policy(""), submitCSP: policy("; script-src " + cspHash(submit))}, nil
 }
 
 // cspHash is the source expression for an inline style or script.
@@ -90,7 +91,8 @@ func (s *pageSet) renderForm(w http.ResponseWriter, status int, name string, dat
 }
 
 // A pageError is a protocolError about a known client, whose redirect URI is
-// valid: the page links back to it.
+// valid: the page links back to it. Without a client it is about a page of
+// ours, and links to the first of these.
 type pageError struct {
 	*protocolError
 	client *client
@@ -129,6 +131,8 @@ func (p *Provider) writeErrorPage(w http.ResponseWriter, r *http.Request, err er
 	if page.client != nil {
 		data.Client = page.client.displayName()
 		data.Back = page.back
+	} else if page.back.URL != "" {
+		data.Client, data.Back = "the start page", page.back
 	}
 	if e.code == codeUnavailable || e.wait > 0 {
 		setChallenge(w.Header(), e)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/adminui"
 	"github.com/tailscale/tsidp/internal/jwt"
 	"github.com/tailscale/tsidp/internal/safefetch"
 	"github.com/tailscale/tsidp/store"
@@ -47,11 +48,14 @@ type Provider struct {
 	fetch     *safefetch.Client
 	documents atomic.Pointer[documentPolicy] // see SetClientDocuments
 	pages     *pageSet
-	metadata  document
-	api       *admin.API
-	metrics   *metrics
-	auditLog  *auditLog
-	tailnet   *watchedTailnet
+	ui        *adminui.UI
+	// crossOrigin looks at what the forms of pages send.
+	crossOrigin *http.CrossOriginProtection
+	metadata    document
+	api         *admin.API
+	metrics     *metrics
+	auditLog    *auditLog
+	tailnet     *watchedTailnet
 
 	keys   atomic.Pointer[keyring] // nil until Run has opened the store
 	keysMu sync.Mutex              // held while keys are made
@@ -123,6 +127,11 @@ func New(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	if p.pages, err = newPageSet(); err != nil {
+		return nil, fmt.Errorf("tsidp: %w", err)
+	}
+	p.crossOrigin = http.NewCrossOriginProtection()
+	p.ui, err = adminui.New(adminui.Config{Backend: p.api.Backend, Now: p.now, Path: p.path, Style: p.pages.style, Development: cfg.Development})
+	if err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}
 	if p.metadata, err = p.newMetadata(); err != nil {

@@ -6,6 +6,7 @@ package tsidp
 import (
 	"context"
 	"errors"
+	"html/template"
 	"maps"
 	"net/http"
 	"net/url"
@@ -26,6 +27,7 @@ import (
 //	device authorization,     ×
 //	registration
 //	/api/v1, /clients/, /edit ×           403              ×
+//	/, /me, /admin            ×
 //	metrics                   ×                            ×
 //
 // MetricsHandler has metrics alone.
@@ -102,7 +104,33 @@ func (p *Provider) tailnetRoutes() []route {
 			"DELETE": noteEvent(eventRegister, p.serveDeleteRegistration),
 		}},
 	)
-	return append(routes, p.apiRoutes(p.requireAdmin)...)
+	routes = append(routes, p.apiRoutes(p.requireAdmin)...)
+	return append(routes, p.uiRoutes()...)
+}
+
+// uiRoutes are the pages of the administration, and everybody's own page.
+func (p *Provider) uiRoutes() []route {
+	page := func(path string, guard func(handlerFunc) handlerFunc, show, change handlerFunc) route {
+		rt := route{path: p.path + path, page: true, ambient: true, methods: get(p.withWayBack(guard(show)))}
+		if change != nil {
+			rt.methods["POST"] = p.withWayBack(guard(p.sameOrigin(change)))
+		}
+		return rt
+	}
+	return []route{
+		page("/{$}", p.requirePerson, p.serveHome, nil),
+		page("/me", p.requirePerson, p.ui.Me, p.ui.ChangeMe),
+		page("/admin/clients", p.requireAdmin, p.ui.Clients, nil),
+		page("/admin/clients/{id}", p.requireAdmin, p.ui.Client, p.ui.ChangeClient),
+		page("/admin/new", p.requireAdmin, p.ui.NewClient, p.ui.CreateClient),
+		page("/admin/sessions", p.requireAdmin, p.ui.Sessions, p.ui.ChangeSessions),
+		page("/admin/consents", p.requireAdmin, p.ui.Consents, p.ui.ChangeConsents),
+		page("/admin/registrations", p.requireAdmin, p.ui.Registrations, nil),
+		page("/admin/policy", p.requireAdmin, p.ui.Policy, nil),
+		page("/admin/audit", p.requireAdmin, p.ui.Audit, nil),
+		page("/admin/audit.jsonl", p.requireAdmin, p.ui.ExportAudit, nil),
+		page("/admin/keys", p.requireAdmin, p.ui.Keys, p.ui.ChangeKeys),
+	}
 }
 
 // elsewhereRoutes stand in for tailnetRoutes on listeners without identity.
@@ -133,6 +161,7 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 		{path: p.path + pathClients + "/{id}", ambient: true, methods: map[string]handlerFunc{
 			"GET": guard(p.api.GetClient), "PUT": guard(p.api.ReplaceClient), "DELETE": guard(p.api.DeleteClient),
 		}},
+		{path: p.path + pathClients + "/{id}/adopt", ambient: true, methods: post(guard(p.api.AdoptClient))},
 		{path: p.path + pathClients + "/{id}/secrets", ambient: true, methods: post(guard(p.api.AddSecret))},
 		{path: p.path + pathClients + "/{id}/secrets/{secret}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.EndSecret)}},
 		// Those of earlier versions.
@@ -264,6 +293,58 @@ func (p *Provider) ownHost(host string) bool {
 // requireAdmin lets administrators of the tailnet through.
 func (p *Provider) requireAdmin(h handlerFunc) handlerFunc {
 	return noteEvent(eventAdmin, p.require(actAdminister, "use the administration", h))
+}
+
+// requirePerson lets everybody through whom the tailnet knows, but not the
+// pages of others in their browsers.
+func (p *Provider) requirePerson(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if p.fromForeignPage(r) {
+			return fail(codeAccessDenied, "a web page of another origin may not act for you")
+		}
+		if _, err := p.identify(r.Context()); err != nil {
+			return identityError(err)
+		}
+		return h(w, r)
+	}
+}
+
+// sameOrigin is a second look at the form of a page: it does not rest on the
+// names that we think are ours.
+func (p *Provider) sameOrigin(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := p.crossOrigin.Check(r); err != nil {
+			return fail(codeAccessDenied, "a web page of another origin may not act for you").because(err)
+		}
+		return h(w, r)
+	}
+}
+
+// withWayBack gives the pages of errors a link to the start page, except where
+// that has nothing else to say.
+func (p *Provider) withWayBack(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := h(w, r)
+		if err == nil || wantsJSON(r) {
+			return err
+		}
+		if e := asProtocolError(err); e.refusal == nil || e.refusal.reason != reasonUnknownPeer {
+			return &pageError{protocolError: e, back: link{URL: template.URL(p.path + "/")}}
+		}
+		return err
+	}
+}
+
+// serveHome is the start page of administrators, and everybody else's own.
+func (p *Provider) serveHome(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.identify(r.Context())
+	if err != nil {
+		return identityError(err)
+	}
+	if _, no := decide(question{action: actAdminister, who: who}); no != nil {
+		return p.ui.Me(w, r)
+	}
+	return p.ui.Start(w, r)
 }
 
 // require lets those through who may do what act is, but not the pages of

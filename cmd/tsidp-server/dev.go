@@ -156,7 +156,6 @@ func newDevServer(issuer string, hosts []string, tailnet *simtailnet.Tailnet, pr
 	mux := http.NewServeMux()
 	mux.Handle("/dev", pages)
 	mux.Handle("/dev/", pages)
-	mux.Handle("GET /{$}", d.ownHosts(http.RedirectHandler("/dev", http.StatusFound)))
 	mux.Handle("/", provider)
 	d.routes = mux
 	return d

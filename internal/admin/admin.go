@@ -32,15 +32,18 @@ type ClientMetadata struct {
 	// unless AuthMethodStrict is set.
 	TokenEndpointAuthMethod string `json:"token_endpoint_auth_method,omitempty"`
 	// Scope is granted when a request asks for none.
-	Scope           string   `json:"scope,omitempty"`
-	ApplicationType string   `json:"application_type,omitempty"`
-	ClientURI       string   `json:"client_uri,omitempty"`
-	Contacts        []string `json:"contacts,omitempty"`
-	LogoURI         string   `json:"logo_uri,omitempty"`
-	PolicyURI       string   `json:"policy_uri,omitempty"`
-	TOSURI          string   `json:"tos_uri,omitempty"`
-	SoftwareID      string   `json:"software_id,omitempty"`
-	SoftwareVersion string   `json:"software_version,omitempty"`
+	Scope           string `json:"scope,omitempty"`
+	ApplicationType string `json:"application_type,omitempty"`
+	ClientURI       string `json:"client_uri,omitempty"`
+	// InitiateLoginURI is where the application begins a login when people come
+	// from elsewhere (OpenID Connect Core section 4).
+	InitiateLoginURI string   `json:"initiate_login_uri,omitempty"`
+	Contacts         []string `json:"contacts,omitempty"`
+	LogoURI          string   `json:"logo_uri,omitempty"`
+	PolicyURI        string   `json:"policy_uri,omitempty"`
+	TOSURI           string   `json:"tos_uri,omitempty"`
+	SoftwareID       string   `json:"software_id,omitempty"`
+	SoftwareVersion  string   `json:"software_version,omitempty"`
 	// IDTokenAlg is RS256 (default), ES256 or EdDSA.
 	IDTokenAlg string `json:"id_token_signed_response_alg,omitempty"`
 
@@ -221,6 +224,20 @@ type Backend interface {
 	RevokeConsent(ctx context.Context, id, subject string) error
 	// Audit returns events of the audit log.
 	Audit(ctx context.Context, q AuditQuery) (AuditPage, error)
+	// Status says how the provider is. Parts of it that cannot be told are
+	// left out.
+	Status(ctx context.Context) (Status, error)
+	// Caller says who sends the request of ctx.
+	Caller(ctx context.Context) (Caller, error)
+	// OwnPolicy tells the rules of the sender of the request of ctx.
+	OwnPolicy(ctx context.Context) (OwnPolicy, error)
+	// Apps are the applications that the sender of the request of ctx may log
+	// in to, and that an administrator has given an address, by their names.
+	Apps(ctx context.Context) ([]App, error)
+	// AdoptClient makes a client that registered itself one of the
+	// administrator's, as it is: its name counts, nobody is asked for consent,
+	// and it can no longer change or end by itself.
+	AdoptClient(ctx context.Context, id string, may Match) (Client, error)
 	// Explain tells what the policy says of q now, and by which rules.
 	Explain(ctx context.Context, q ExplainQuery) (Explanation, error)
 	// PolicyCheck tells how the rules of all nodes are read.

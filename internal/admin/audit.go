@@ -13,6 +13,7 @@ import (
 type AuditQuery struct {
 	User                string // subject or login
 	Client, Node, Event string
+	Result              string    // allowed or refused
 	Since, Until        time.Time // from the one, before the other
 	After               string    // the Next of the page before
 	Limit               int
@@ -28,7 +29,7 @@ type AuditPage struct {
 // ListAudit answers GET /api/v1/audit.
 func (a *API) ListAudit(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
-	q := AuditQuery{User: v.Get("user"), Client: v.Get("client"), Node: v.Get("node"), Event: v.Get("event"), After: v.Get("after")}
+	q := AuditQuery{User: v.Get("user"), Client: v.Get("client"), Node: v.Get("node"), Event: v.Get("event"), Result: v.Get("result"), After: v.Get("after")}
 	var err error
 	if q.Limit, err = a.limit(r); err != nil {
 		return err

@@ -91,6 +91,13 @@ func (a *API) DeleteClient(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// AdoptClient answers POST /api/v1/clients/{id}/adopt: 200 with the client,
+// which is one of the administrator's now.
+func (a *API) AdoptClient(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.Backend.AdoptClient(r.Context(), r.PathValue("id"), match(r))
+	return answerClient(w, http.StatusOK, c, err)
+}
+
 // AddSecret answers POST /api/v1/clients/{id}/secrets: 201 with the secret,
 // which is shown this once. The body may bring one along, or be empty.
 func (a *API) AddSecret(w http.ResponseWriter, r *http.Request) error {
