@@ -158,7 +158,8 @@ which runs against a provider over TLS with go-oidc, golang.org/x/oauth2 and a b
 the provider. This is no certification; it is what we hold ourselves to between two of them.
 
 The application is registered with ` + "`lean_id_token`" + `, as it should be for certification: without it, claims about the person stand in the ID
-token too, where many applications look for them, and the plans warn about that.
+token too, where many applications look for them, and the plans warn about that. In the Dynamic plan it registers itself, and
+authenticates by ` + "`private_key_jwt`" + `.
 
 Every module that runs is shown to fail against at least one seeded fault (` + "`TestSeededFaults`" + `): a provider without that fault passes
 it, the same provider behind a connection that breaks one thing does not. A warning is tolerated by certification. A skipped module
