@@ -259,5 +259,5 @@ func scopeInWords(scope string) string {
 	case scopeOfflineAccess:
 		return "stay logged in while you are away"
 	}
-	return "the scope " + scope
+	return "use the scope " + scope
 }
