@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,7 @@ func TestExplain(t *testing.T) {
 	f.addClient("closed", webSecret, admin.ClientMetadata{RedirectURIs: []string{webRedirect}, Access: accessGranted})
 	f.addClient("off", webSecret, admin.ClientMetadata{RedirectURIs: []string{webRedirect}, Disabled: true})
 	f.addClient("svc", webSecret, admin.ClientMetadata{RedirectURIs: []string{webRedirect}, GrantTypes: []string{grantClientCredentials, grantTokenExchange}})
+	f.addClient("usual", webSecret, admin.ClientMetadata{RedirectURIs: []string{webRedirect}, DefaultResources: []string{resource}, GrantTypes: []string{grantAuthorizationCode, grantClientCredentials}})
 	f.editClient("pub", func(c *client) { c.Origin = originRegistered })
 	ask := func(params ...string) []string { return params }
 	for _, tt := range []struct {
@@ -90,6 +92,9 @@ func TestExplain(t *testing.T) {
 		{ask("user", "ada@example.com", "client", "closed"), false, reasonClient, "open only to those", nil, `{"clients":["closed"]}`},
 		{ask("user", "ada@example.com", "client", "off"), false, reasonDisabled, "is disabled", nil, ""},
 		{ask("user", "ada@example.com", "client", "svc"), false, "unauthorized_client", "not registered for the grant type authorization_code or ", nil, ""},
+		{ask("user", "ada@example.com", "client", "usual"), false, reasonResource, "tokens for " + resource, nil, `"resources":["` + resource + `"]`},
+		{ask("user", "gus@github", "client", "usual"), true, "", "", []int{2}, ""},
+		{ask("node", "ci1", "client", "usual", "action", "machine"), true, "", "", []int{1}, ""},
 		{ask("user", "ada@example.com", "client", "pub"), true, "", "The person is asked to agree", nil, ""},
 		{ask("node", eve.String()), false, reasonExternal, "belongs to another tailnet", nil, `{"clients":["CLIENT_ID"]}`},
 		{ask("node", "ci1"), false, reasonTagged, "Tags are for machines", nil, ""},
@@ -412,5 +417,36 @@ func TestNearestKey(t *testing.T) {
 	}
 	if err := unknownKey(strings.Repeat("k", 1<<20)); len(err.Error()) > 300 {
 		t.Errorf("%d bytes", len(err.Error()))
+	}
+}
+
+// TestGrantsDoc: the examples of docs/grants.md are rules that are read whole, and
+// there is one of each key.
+func TestGrantsDoc(t *testing.T) {
+	doc, err := os.ReadFile("docs/grants.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := make(map[string]bool)
+	for line := range strings.Lines(string(doc)) {
+		text := strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "    {") || !strings.HasSuffix(text, "}") {
+			continue
+		}
+		if rs, faults := parseRules(rawRules(text)); len(rs) != 1 || len(faults) != 0 {
+			t.Errorf("%s: %v", text, faults)
+		}
+		var keys map[string]any
+		if err := json.Unmarshal([]byte(text), &keys); err != nil {
+			t.Fatal(err)
+		}
+		for k := range keys {
+			shown[k] = true
+		}
+	}
+	for _, k := range ruleKeys {
+		if !shown[k.name] {
+			t.Errorf("docs/grants.md has no example of %s", k.name)
+		}
 	}
 }

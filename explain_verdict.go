@@ -38,6 +38,9 @@ func (x *explainer) question(who *peerRules) question {
 	case x.client == nil:
 		q.client = unnamedClient()
 	}
+	if len(q.resources) == 0 && q.action != actExchange {
+		q.resources = q.client.DefaultResources
+	}
 	if len(q.scopes) == 0 && q.action != actMachine {
 		q.scopes = q.client.defaultScope()
 	}

@@ -24,7 +24,9 @@ import (
 // Tailnet answers who a peer is. A [*tailscale.com/client/local.Client]
 // satisfies it, be it of a tsnet server or of the host's tailscaled.
 //
-// Both methods must be safe for concurrent use and honour the context.
+// Both methods must be safe for concurrent use and honour the context. If there
+// is also the method Status of a local.Client, which lists the nodes,
+// administrators can ask what the policy says of a user, not only of an address.
 type Tailnet interface {
 	// WhoIs returns the node and user behind addr, an IP address with or
 	// without port. It returns an error that wraps
