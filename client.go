@@ -263,13 +263,27 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// clientByID loads a client. It returns store.ErrNotFound if there is none,
-// and a protocolError if the client's own document is at fault.
+// clientByID loads a client as the store has it now. It returns
+// store.ErrNotFound if there is none, and a protocolError if the client's own
+// document is at fault.
 func (p *Provider) clientByID(ctx context.Context, id string) (*client, error) {
-	return p.loadClient(ctx, id, decodeClient)
+	return p.loadClient(ctx, id, func() (*client, error) {
+		rec, err := p.store.Get(ctx, kindClient, id, p.now())
+		if err != nil {
+			return nil, err
+		}
+		return decodeClient(rec)
+	})
 }
 
-func (p *Provider) loadClient(ctx context.Context, id string, decode func(store.Record) (*client, error)) (*client, error) {
+// clientToUse is clientByID for requests that use a client and do not change
+// it: see clientCache.
+func (p *Provider) clientToUse(ctx context.Context, id string) (*client, error) {
+	return p.loadClient(ctx, id, func() (*client, error) { return p.clients.get(ctx, id, p.now()) })
+}
+
+// loadClient loads a client by load if it has a record.
+func (p *Provider) loadClient(ctx context.Context, id string, load func() (*client, error)) (*client, error) {
 	if id == "" || len(id) > store.MaxIDLen {
 		return nil, store.ErrNotFound
 	}
@@ -279,11 +293,7 @@ func (p *Provider) loadClient(ctx context.Context, id string, decode func(store.
 	case isNodeID(id):
 		return newNodeClient(id), nil
 	}
-	rec, err := p.store.Get(ctx, kindClient, id, p.now())
-	if err != nil {
-		return nil, err
-	}
-	return decode(rec)
+	return load()
 }
 
 func decodeClient(rec store.Record) (*client, error) {

@@ -4,12 +4,14 @@
 package tsidp
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/store"
 	"github.com/tailscale/tsidp/store/memory"
 )
@@ -20,70 +22,93 @@ func TestClientCache(t *testing.T) {
 	ctx, now := t.Context(), time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	shared := memory.New()
 	s := &faultStore{Store: shared, calls: make(map[string]int)}
-	c := &clientCache{Store: s, records: make(map[string]cachedClient)}
-	rec := store.Record{Kind: kindClient, ID: "a", Data: []byte("1"), CreatedAt: now}
-	write := func(to store.Store, data string) {
+	c := newClientCache(s)
+	rec := store.Record{Kind: kindClient, ID: "a", CreatedAt: now}
+	write := func(to store.Store, name string) {
 		t.Helper()
-		rec.Data = []byte(data)
 		var err error
+		if rec.Data, err = json.Marshal(&client{ClientMetadata: admin.ClientMetadata{ID: "a", Name: name, RedirectURIs: []string{webRedirect}}}); err != nil {
+			t.Fatal(err)
+		}
 		if rec.Version, err = to.Put(ctx, rec, now); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := func(data string, reads int) {
+	want := func(name string, version int64, reads int) {
 		t.Helper()
 		before := s.called("Get")
-		got, err := c.Get(ctx, kindClient, "a", now)
-		if err != nil || string(got.Data) != data || got.Version != rec.Version && data == string(rec.Data) {
-			t.Errorf("got %q version %d, %v, want %q", got.Data, got.Version, err, data)
+		got, err := c.get(ctx, "a", now)
+		if err != nil || got.Name != name || got.version != version {
+			t.Fatalf("got %+v, %v, want %q version %d", got, err, name, version)
 		}
 		if n := s.called("Get") - before; n != reads {
 			t.Errorf("%d reads of the store, want %d", n, reads)
 		}
-		if len(got.Data) > 0 {
-			got.Data[0] = 'x' // it is the caller's
-		}
+		got.Name, got.method, got.kept = "noted by a request", authBasic, []string{"x"}
 	}
-	write(c, "1")
-	want("1", 1)
-	want("1", 0)
-	write(c, "2")
-	want("2", 1)
-	write(shared, "3")
-	want("2", 0)
+	write(c, "One")
+	want("One", 1, 1)
+	want("One", 1, 0)
+	write(c, "Two")
+	want("Two", 2, 1)
+	write(shared, "Three")
+	want("Two", 2, 0)
 	now = now.Add(maxClientAge)
-	want("3", 1)
+	want("Three", 3, 1)
+	write(shared, "Three") // another version that says the same
+	now = now.Add(maxClientAge)
+	want("Three", 4, 1)
 	now = now.Add(-maxClientAge / 2) // the clock was set back
-	want("3", 1)
+	want("Three", 4, 1)
+	if got, err := c.Get(ctx, kindClient, "a", now); err != nil || string(got.Data) != string(rec.Data) {
+		t.Errorf("Get: %s, %v", got.Data, err)
+	}
 
 	// A writer who knew an old version finds the new one when it looks again.
-	write(shared, "4")
+	write(shared, "Five")
 	stale := rec
 	stale.Version--
 	if _, err := c.Put(ctx, stale, now); !errors.Is(err, store.ErrConflict) {
 		t.Fatalf("a write over another version: %v", err)
 	}
-	want("4", 1)
+	want("Five", 5, 1)
+	gone := func(why string) {
+		t.Helper()
+		if _, err := c.get(ctx, "a", now); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %v", why, err)
+		}
+	}
 	if _, err := c.Revoke(ctx, store.Revocation{Now: now, KeepFor: time.Hour, Delete: []store.Key{{Kind: kindClient, ID: "a"}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Get(ctx, kindClient, "a", now); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("a client that was removed: %v", err)
-	}
+	gone("a client that was removed")
 	rec.Version, rec.ExpiresAt = 0, now.Add(maxClientAge/2)
-	write(c, "5")
-	want("5", 1)
+	write(c, "Six")
+	want("Six", 1, 1)
 	now = rec.ExpiresAt
-	if _, err := c.Get(ctx, kindClient, "a", now); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("a client that has ended: %v", err)
+	gone("a client that has ended")
+	rec.Version, rec.ExpiresAt = 0, time.Time{}
+	write(c, "Seven")
+	want("Seven", 1, 1)
+	if err := c.Delete(ctx, kindClient, "a", 1, now); err != nil {
+		t.Fatal(err)
 	}
+	gone("a client that was deleted")
+
 	// A read that a write overtakes is not kept.
-	c.remember(cachedClient{store.Record{Kind: kindClient, ID: "a"}, now}, c.writes-1)
-	for i := range 2 * maxCachedClients {
-		c.remember(cachedClient{store.Record{Kind: kindClient, ID: fmt.Sprint(i)}, now}, c.writes)
+	c.remember("late", knownClient{at: now}, c.writes-1)
+	for i := range 2*maxKnownClients + 7 {
+		c.remember(strconv.Itoa(i), knownClient{at: now}, c.writes)
 	}
-	if _, ok := c.records["a"]; ok || len(c.records) > maxCachedClients {
-		t.Errorf("%d records are kept, among them an old one: %t", len(c.records), ok)
+	if _, ok := c.known["late"]; ok || len(c.known) > maxKnownClients {
+		t.Errorf("%d clients are known, among them an old one: %t", len(c.known), ok)
+	}
+	rec.Version, rec.Data = 0, []byte("{")
+	if _, err := c.Put(ctx, rec, now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.get(ctx, "a", now); err == nil {
+		t.Error("a broken record is a client")
 	}
 }
 

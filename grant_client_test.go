@@ -252,11 +252,13 @@ func TestNodeIntrospects(t *testing.T) {
 func TestNodeExchanges(t *testing.T) {
 	f := withExchange(t)
 	token := f.login(ada, "scope", "openid", "resource", testResource).AccessToken
-	f.allow(ci, `{"introspect":["`+testResource+`"],"machine":true}`)
-	r := f.do(ci, "POST", "/token", "application/x-www-form-urlencoded", exchangeForm(token).Encode()).json(200)
-	c := claimsOf(t, r["access_token"].(string))
-	if c["sub"] != "userid:1001" || c["aud"] != upstream || fmt.Sprint(c["act"]) != "map[client_id:node:n999CNTRL sub:node:n999CNTRL]" {
-		t.Errorf("claims %v", c)
+	for _, rule := range []string{`{"introspect":["` + testResource + `"]}`, `{"introspect":["` + testResource + `"],"machine":true}`} {
+		f.allow(ci, rule)
+		r := f.do(ci, "POST", "/token", "application/x-www-form-urlencoded", exchangeForm(token).Encode()).json(200)
+		c := claimsOf(t, r["access_token"].(string))
+		if c["sub"] != "userid:1001" || c["aud"] != upstream || fmt.Sprint(c["act"]) != "map[client_id:node:n999CNTRL sub:node:n999CNTRL]" {
+			t.Errorf("%s: claims %v", rule, c)
+		}
 	}
 }
 

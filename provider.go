@@ -39,7 +39,8 @@ type Provider struct {
 	life      Lifetimes
 	log       *slog.Logger
 	now       func() time.Time
-	store     store.Store
+	store     store.Store // which is clients, too
+	clients   *clientCache
 	storage   *storage
 	opServer  *opServer
 	engine    http.Handler // the engine's router over opServer
@@ -60,7 +61,6 @@ type Provider struct {
 	keysMu sync.Mutex              // held while keys are made
 	missed keyQuestion             // what missedKeys shares
 	signed *jwt.Seen[*signedToken] // access tokens
-	known  knownClients
 
 	ruleReports    ruleReports
 	failures       *tries        // of clients; see ratelimit.go
@@ -112,7 +112,8 @@ func New(cfg Config) (*Provider, error) {
 		l = *cfg.Lifetimes
 	}
 	p.life = l.withDefaults()
-	p.store = &clientCache{Store: &timedStore{cfg.Store, p.now, p.metrics}, records: make(map[string]cachedClient)}
+	p.clients = newClientCache(&timedStore{cfg.Store, p.now, p.metrics})
+	p.store = p.clients
 	p.tailnet = &watchedTailnet{Tailnet: cfg.Tailnet, now: p.now, metrics: p.metrics}
 	p.directory = &directory{tailnet: p.tailnet, now: p.now, report: p.reportRules, answers: make(map[netip.Addr]answer)}
 	p.storage = &storage{p}

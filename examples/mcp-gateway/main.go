@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -53,10 +54,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ln, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
 	for name, u := range upstreams {
 		log.Printf("%s leads to %s", resourceOf(*resource, name), u)
 	}
-	log.Fatal(http.ListenAndServe(*addr, handler))
+	log.Fatal(http.Serve(ln, handler))
 }
 
 // addUpstream reads NAME=URL.

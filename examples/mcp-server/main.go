@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -45,8 +46,12 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ln, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
 	log.Printf("MCP server at %s, tokens from %s", *resource, *issuer)
-	log.Fatal(http.ListenAndServe(*addr, handler))
+	log.Fatal(http.Serve(ln, handler))
 }
 
 // newHandler serves the tools and the document that says where tokens are.

@@ -1,3 +1,6 @@
+// Copyright (c) Tailscale Inc & contributors
+// SPDX-License-Identifier: BSD-3-Clause
+
 // Goes the whole way with one of the TypeScript SDKs. Its lines on standard
 // output tell the test what to do: "OPEN URL" as the person at the browser,
 // "EXPIRE" the access token, which it awaits an answer to.
