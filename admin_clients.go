@@ -238,10 +238,10 @@ func (c *client) usesSecret() bool {
 // DeleteClient removes a client, and with it, in one step, what was granted
 // to it.
 func (b *backend) DeleteClient(ctx context.Context, id string, may admin.Match) error {
-	// Revocation removes whatever version there is. A write that changes nothing
-	// makes sure that it is one that may be: changes that are on their way
-	// against it fail from here on.
-	if _, err := b.changeClient(ctx, id, may, func(*client) error { return nil }); err != nil {
+	// Revocation removes whatever version there is. This write makes sure that
+	// it is one that may be: changes that are on their way against it fail from
+	// here on.
+	if _, err := b.changeClient(ctx, id, may, func(c *client) error { c.Ending = true; return nil }); err != nil {
 		return err
 	}
 	if err := b.removeClient(ctx, id); err != nil {

@@ -6,6 +6,7 @@ package tsidp
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -65,7 +66,7 @@ func (b *backend) Caller(ctx context.Context) (admin.Caller, error) {
 	}
 	_, no := decide(question{action: actAdminister, who: who})
 	if c.Administrator = no == nil; no != nil {
-		c.Grant = no.grantJSON()
+		c.Grant = json.RawMessage(no.grantJSON())
 	}
 	return c, nil
 }

@@ -102,7 +102,7 @@ func TestUIMe(t *testing.T) {
 			t.Errorf("launcher of %v (-want +got):\n%s", as, diff)
 		}
 	}
-	says(t, f.look(ada, "/").page(200), "Hello, Ada Ó Briain", "ada@example.com, on lap.tail1234.ts.net", `"src": [ "ada@example.com" ]`, `"allow_admin_ui": true`, "Nowhere.")
+	says(t, f.look(ada, "/").page(200), "Hello, Ada Ó Briain", "ada@example.com, on lap.tail1234.ts.net", `"src": ["ada@example.com"]`, `"allow_admin_ui": true`, "Nowhere.")
 	says(t, f.look(ci, "/").page(200), "This device is tagged tag:ci")
 	says(t, f.look(eve, "/").page(200), "of another tailnet", "Only people of this tailnet can administer")
 	if strings.Contains(f.look(adm, "/me").page(200), "How to become an administrator") {

@@ -50,6 +50,10 @@ type client struct {
 	// addRegistrationToken.
 	RegistrationTokens []store.Hash `json:"registration_tokens,omitempty"`
 
+	// Ending marks a client that is being deleted. It makes another ETag: a
+	// change of the version that was deleted must not count.
+	Ending bool `json:"ending,omitempty"`
+
 	// Imported marks clients of an earlier version, which keep what they rely
 	// on: see import.go. Notes are what the import had to say about one;
 	// LegacyRedirectURIs are those that nobody could register today.

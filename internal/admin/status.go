@@ -3,6 +3,8 @@
 
 package admin
 
+import "encoding/json"
+
 // A Status is how the provider is, at a glance.
 type Status struct {
 	Issuer      string `json:"issuer"`
@@ -45,7 +47,7 @@ type Caller struct {
 	// Administrator: a rule opens the administration to them. If none does,
 	// Grant is one that would, as JSON for the policy file; empty if none can.
 	Administrator bool
-	Grant         string
+	Grant         json.RawMessage
 }
 
 // OwnPolicy is what the policy says about who asks.

@@ -19,6 +19,8 @@ type clientPage struct {
 	Marks  string
 	// Settings are what to paste into the application, after its creation.
 	Settings *settings
+	// Created: the page answers its creation, and shows what that takes.
+	Created bool
 	// NewSecret is shown this once.
 	NewSecret string
 	Sessions  string // how many, for people

@@ -39,6 +39,9 @@ type settings struct {
 	Recipe   recipes.Recipe
 	Sections []recipes.Section
 	Grant    string
+	// OpenToAll: the first entry of Grant is for another access than this
+	// client has.
+	OpenToAll bool
 }
 
 // blank is the name of the form without a recipe.
@@ -108,7 +111,7 @@ func (u *UI) CreateClient(w http.ResponseWriter, r *http.Request) error {
 		m.ID = p.ID
 		var c admin.Client
 		if c, err = u.cfg.Backend.CreateClient(r.Context(), admin.Client{ClientMetadata: m}, u.cfg.Now()); err == nil {
-			done := &clientPage{NewSecret: c.Secret}
+			done := &clientPage{Created: true, NewSecret: c.Secret}
 			if withRecipe {
 				done.Settings, err = u.settings(r, recipe, values, c)
 				if err != nil {
@@ -164,7 +167,7 @@ func (u *UI) settings(r *http.Request, recipe recipes.Recipe, values map[string]
 	s := recipes.Setup{Issuer: status.Issuer, ClientID: c.ID, ClientSecret: c.Secret, Values: values}
 	res := &settings{Recipe: recipe, Sections: recipe.Settings(s)}
 	if recipe.Roles != "" || c.Access == "granted" {
-		res.Grant = recipe.Grant(s)
+		res.Grant, res.OpenToAll = recipe.Grant(s), c.Access != "granted"
 	}
 	return res, nil
 }

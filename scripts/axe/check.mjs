@@ -56,7 +56,10 @@ try {
   await page.goto(`${issuer}/authorize?${query}`);
   await page.evaluate(() => document.querySelector('button[value="yes"]').click()); // a consent; nobody is there to take the code
   await fetch(`${issuer}/admin/keys`, { headers: { "Tsidp-Dev-User": "bob@example.com" } }); // a refusal
-  await new Promise(done => setTimeout(done, 1500)); // the audit log is written once in a second
+  for (let n = 0; n < 100; n++) { // the audit log is written once in a second
+    if ((await (await fetch(`${issuer}/api/v1/audit?result=refused`)).json()).events.length > 0) break;
+    await new Promise(done => setTimeout(done, 100));
+  }
 
   const pages = [
     "/", "/me", "/admin/clients", "/admin/clients?q=nothing", "/admin/clients/demo", `/admin/clients/${agent.client_id}`, "/admin/new", "/admin/new?recipe=grafana",
