@@ -48,6 +48,9 @@ func TestUICreate(t *testing.T) {
 	f.post("/token", redeemed, basicAuth(id, secret)...).tokens()
 	says(t, f.look(adm, "/admin/clients/"+id).page(200), "1 live session")
 
+	again := f.look(adm, "/admin/clients/"+id+"?recipe=grafana").page(200)
+	says(t, again, "What to enter in Grafana", "root_url = https://grafana.example", "client_id = "+id, "client_secret = the secret of this client")
+
 	twice := f.submit(adm, "/admin/new", form).page(409)
 	says(t, twice, "Nothing is made yet", "there is a client")
 	if secretElement.MatchString(twice) || !strings.Contains(twice, `href="/admin/clients/`+id+`"`) {

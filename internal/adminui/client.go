@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/recipes"
 )
 
 // clientPage is the data of client.html.
@@ -17,8 +18,10 @@ type clientPage struct {
 	clientRow
 	Groups []formGroup
 	Marks  string
-	// Settings are what to paste into the application, after its creation.
+	// Settings are what to enter in the application: after its creation, and
+	// for who asks for them with a recipe, out of Recipes.
 	Settings *settings
+	Recipes  []recipes.Recipe
 	// Created: the page answers its creation, and shows what that takes.
 	Created bool
 	// NewSecret is shown this once.
@@ -43,8 +46,10 @@ func (p *clientPage) Fixed() string {
 }
 
 // UsesSecret reports whether it authenticates by a secret.
-func (p *clientPage) UsesSecret() bool {
-	return strings.HasPrefix(p.TokenEndpointAuthMethod, "client_secret_")
+func (p *clientPage) UsesSecret() bool { return usesSecret(p.Client) }
+
+func usesSecret(c admin.Client) bool {
+	return strings.HasPrefix(c.TokenEndpointAuthMethod, "client_secret_")
 }
 
 // sessionsCounted is how far the sessions of a client are counted.
@@ -60,7 +65,7 @@ func (u *UI) showClient(w http.ResponseWriter, r *http.Request, status int, p *c
 	if p.Groups == nil {
 		p.Groups = shownFields(&c.ClientMetadata)
 	}
-	p.Marks = marks(&c.ClientMetadata)
+	p.Marks, p.Recipes = marks(&c.ClientMetadata), recipes.All()
 	res, err := u.cfg.Backend.Sessions(r.Context(), admin.SessionQuery{Client: c.ID, Limit: sessionsCounted})
 	if err != nil {
 		return err
@@ -81,13 +86,24 @@ func (u *UI) keepProblem(r *http.Request, old page, section, title string) (page
 	return p, err
 }
 
-// Client answers GET /admin/clients/{id}.
+// Client answers GET /admin/clients/{id}. With a recipe it shows again what to
+// enter in the application, as far as that is known: not the secret.
 func (u *UI) Client(w http.ResponseWriter, r *http.Request) error {
 	c, err := u.cfg.Backend.Client(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	return u.showClient(w, r, http.StatusOK, &clientPage{}, c)
+	p := &clientPage{}
+	if recipe, ok := recipes.Find(r.URL.Query().Get("recipe")); ok {
+		if usesSecret(c) {
+			c.Secret = "the secret of this client"
+		}
+		p.Settings, err = u.settings(r, recipe, map[string]string{"url": c.ClientURI, "name": c.Name, "redirect_uris": strings.Join(c.RedirectURIs, " ")}, c)
+		if err != nil {
+			return err
+		}
+	}
+	return u.showClient(w, r, http.StatusOK, p, c)
 }
 
 // ChangeClient answers POST /admin/clients/{id}: the form, by default, or an
