@@ -147,6 +147,21 @@ func TestTailnet(t *testing.T) {
 		!strings.Contains(report.String(), "certificate  valid for ") || !strings.Contains(report.String(), "its map is current") {
 		t.Errorf("check: exit code %d\n%s", code, &report)
 	}
+	// The status of a real node lists users and nodes.
+	for _, tt := range []struct {
+		who  []string
+		code int
+		want string
+	}{
+		{[]string{"-user", "root@example.com"}, exitOK, "allowed  desk." + tn.Domain + " (root@example.com)"},
+		{[]string{"-node", "desk"}, exitOK, "rule 0: {\"allow_admin_ui\":true}"},
+		{[]string{"-node", "tag:tsidp"}, exitFailure, "REFUSED  " + fqdn + " (tag:tsidp)"},
+	} {
+		code, out, errs := runTool(t, append([]string{"explain", "-dir", dir, "-action", "administer"}, tt.who...)...)
+		if code != tt.code || !strings.Contains(out, tt.want) {
+			t.Errorf("explain %v: exit code %d, want %d with %q\n%s%s", tt.who, code, tt.code, tt.want, out, errs)
+		}
+	}
 	if code := p.end(syscall.SIGTERM); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM\n%s", code, p.stderr)
 	}
