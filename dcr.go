@@ -135,14 +135,8 @@ func refuseRegistration(no *refusal, page string) error {
 // describe gives c the metadata of reg, and leaves alone what only an
 // administrator decides.
 func (c *client) describe(reg *registration, page string) error {
-	m := selfDeclared(reg.ClientMetadata)
-	m.ID = c.ID
+	m := declaredOver(c.ClientMetadata, reg.ClientMetadata)
 	m.AuthMethodStrict = m.TokenEndpointAuthMethod == authBasic || m.TokenEndpointAuthMethod == authPost // it has chosen
-	old := c.ClientMetadata
-	m.Access, m.PKCE, m.IgnoreFragment, m.LeanIDToken = old.Access, old.PKCE, old.IgnoreFragment, old.LeanIDToken
-	m.ResourceIdentifiers, m.DefaultResources = old.ResourceIdentifiers, old.DefaultResources
-	m.AccessTokenSeconds, m.IDTokenSeconds, m.RefreshIdleSeconds, m.RefreshTotalSeconds = old.AccessTokenSeconds, old.IDTokenSeconds, old.RefreshIdleSeconds, old.RefreshTotalSeconds
-	m.Disabled, m.Claims, m.AccessTokenFormat = old.Disabled, old.Claims, old.AccessTokenFormat
 	c.ClientMetadata = m
 	if err := c.validate(oauth.SelfRegisteredRedirects); err != nil {
 		return err
@@ -303,28 +297,31 @@ func (p *Provider) writeRegistration(w http.ResponseWriter, status int, c *clien
 // registration alive. It writes once in noteUseEvery, after the tokens have
 // been made, and its failure costs nobody a login: the next use will be noted.
 func (p *Provider) noteUse(ctx context.Context, used *client, life Lifetimes) {
-	c := *used
+	now := p.now().UTC()
+	if used.version == 0 || now.Sub(used.UsedAt) < noteUseEvery {
+		return
+	}
 	for range maxRegistrationTries {
-		now := p.now().UTC()
-		if c.version == 0 || now.Sub(c.UsedAt) < noteUseEvery {
-			return
-		}
-		c.UsedAt = now
-		if !c.ExpiresAt.IsZero() {
-			// Who has a refresh token must find its client alive; uses up to
-			// the next note are not seen.
-			c.ExpiresAt = later(c.ExpiresAt, now.Add(max(unusedRegistration, life.RefreshIdle)+noteUseEvery))
-		}
-		err := p.putClient(ctx, &c)
-		if errors.Is(err, store.ErrConflict) {
-			var current *client
-			if current, err = p.clientByID(ctx, c.ID); err == nil {
-				c = *current
-				continue
+		// As the store has it: what the request has used may be a second old,
+		// and of a client that is another one now.
+		c, err := p.clientByID(ctx, used.ID)
+		if err == nil {
+			if !c.CreatedAt.Equal(used.CreatedAt) || now.Sub(c.UsedAt) < noteUseEvery {
+				return
 			}
+			c.UsedAt = now
+			if !c.ExpiresAt.IsZero() {
+				// Who has a refresh token must find its client alive; uses up
+				// to the next note are not seen.
+				c.ExpiresAt = later(c.ExpiresAt, now.Add(max(unusedRegistration, life.RefreshIdle)+noteUseEvery))
+			}
+			err = p.putClient(ctx, c)
+		}
+		if errors.Is(err, store.ErrConflict) {
+			continue
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			p.log.Warn("noting use of client", "client", c.ID, "error", err.Error())
+			p.log.Warn("noting use of client", "client", used.ID, "error", err.Error())
 		}
 		return
 	}

@@ -26,13 +26,19 @@ type registration struct {
 // selfDeclared keeps what a client may say of itself. The rest, such as who may
 // use it, is an administrator's.
 func selfDeclared(m admin.ClientMetadata) admin.ClientMetadata {
-	return admin.ClientMetadata{
-		ID: m.ID, Name: m.Name, RedirectURIs: m.RedirectURIs, PostLogoutRedirectURIs: m.PostLogoutRedirectURIs,
-		GrantTypes: m.GrantTypes, ResponseTypes: m.ResponseTypes, TokenEndpointAuthMethod: m.TokenEndpointAuthMethod,
-		Scope: m.Scope, ApplicationType: m.ApplicationType, ClientURI: m.ClientURI, InitiateLoginURI: m.InitiateLoginURI, LogoURI: m.LogoURI, PolicyURI: m.PolicyURI, TOSURI: m.TOSURI,
-		Contacts: m.Contacts, SoftwareID: m.SoftwareID, SoftwareVersion: m.SoftwareVersion, IDTokenAlg: m.IDTokenAlg,
-		JWKS: m.JWKS, JWKSURI: m.JWKSURI, TokenEndpointAuthSigningAlg: m.TokenEndpointAuthSigningAlg,
-	}
+	return declaredOver(admin.ClientMetadata{ID: m.ID}, m)
+}
+
+// declaredOver returns m with all that a client says of itself in place of
+// what it said before.
+func declaredOver(m, says admin.ClientMetadata) admin.ClientMetadata {
+	m.Name, m.RedirectURIs, m.PostLogoutRedirectURIs = says.Name, says.RedirectURIs, says.PostLogoutRedirectURIs
+	m.GrantTypes, m.ResponseTypes, m.TokenEndpointAuthMethod = says.GrantTypes, says.ResponseTypes, says.TokenEndpointAuthMethod
+	m.Scope, m.ApplicationType, m.IDTokenAlg = says.Scope, says.ApplicationType, says.IDTokenAlg
+	m.ClientURI, m.InitiateLoginURI, m.LogoURI, m.PolicyURI, m.TOSURI = says.ClientURI, says.InitiateLoginURI, says.LogoURI, says.PolicyURI, says.TOSURI
+	m.Contacts, m.SoftwareID, m.SoftwareVersion = says.Contacts, says.SoftwareID, says.SoftwareVersion
+	m.JWKS, m.JWKSURI, m.TokenEndpointAuthSigningAlg = says.JWKS, says.JWKSURI, says.TokenEndpointAuthSigningAlg
+	return m
 }
 
 // readRegistration reads the body of a request. It must say that it is JSON: a

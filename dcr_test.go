@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -859,5 +860,74 @@ func TestNoteUse(t *testing.T) {
 	}
 	if got.Name != "Changed" || !got.UsedAt.Equal(f.clock.now()) || !got.ExpiresAt.Equal(f.clock.now().Add(unusedRegistration+noteUseEvery)) {
 		t.Errorf("client %q, used at %v, expires at %v", got.Name, got.UsedAt, got.ExpiresAt)
+	}
+}
+
+// TestUsedClientIsAnother: a note of use never brings back a client that was
+// deleted and made anew under its id, with another secret.
+func TestUsedClientIsAnother(t *testing.T) {
+	f := newFixture(t)
+	used, err := f.p.clientToUse(t.Context(), "rs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.do(adm, "DELETE", "/api/v1/clients/rs", "", "").wantEmpty(204)
+	f.p.noteUse(t.Context(), used, f.p.life)
+	f.do(adm, "GET", "/api/v1/clients/rs", "", "").wantError(404, "not_found")
+	f.clock.advance(time.Second)
+	f.create(`{"client_id":"rs","client_secret":"` + webSecret + `2","redirect_uris":["` + webRedirect + `"]}`).json(201)
+	f.p.noteUse(t.Context(), used, f.p.life)
+	if v := f.show("rs").json(200); v["used_at"] != nil {
+		t.Errorf("the new client was used at %v", v["used_at"])
+	}
+	form := url.Values{"token": {"x"}}
+	f.post("/introspect", form, basicAuth("rs", webSecret+"2")...).json(200)
+	f.post("/introspect", form, basicAuth("rs", webSecret)...).wantError(401, "invalid_client")
+}
+
+// TestDeclaredOver: a client replaces all that it may say of itself, and
+// nothing else: what a new member is, is decided here.
+func TestDeclaredOver(t *testing.T) {
+	own := []string{
+		"client_name", "redirect_uris", "post_logout_redirect_uris", "grant_types", "response_types", "token_endpoint_auth_method", "scope",
+		"application_type", "client_uri", "initiate_login_uri", "contacts", "logo_uri", "policy_uri", "tos_uri", "software_id", "software_version",
+		"id_token_signed_response_alg", "jwks", "jwks_uri", "token_endpoint_auth_signing_alg",
+	}
+	var before, says admin.ClientMetadata
+	fill := func(m *admin.ClientMetadata, text string, number int64) {
+		v := reflect.ValueOf(m).Elem()
+		for i := range v.NumField() {
+			switch f := v.Field(i); f.Kind() {
+			case reflect.String:
+				f.SetString(text)
+			case reflect.Int64:
+				f.SetInt(number)
+			case reflect.Bool:
+				f.SetBool(number == 1)
+			case reflect.Map:
+				f.Set(reflect.ValueOf(map[string]string{text: text}))
+			case reflect.Slice:
+				if f.Type().Elem().Kind() == reflect.String {
+					f.Set(reflect.ValueOf([]string{text}))
+				} else {
+					f.SetBytes([]byte(text))
+				}
+			default:
+				t.Fatalf("a member of kind %v", f.Kind())
+			}
+		}
+	}
+	fill(&before, "before", 1)
+	fill(&says, "says", 2)
+	got := reflect.ValueOf(declaredOver(before, says))
+	for i := range got.NumField() {
+		name, _, _ := strings.Cut(got.Type().Field(i).Tag.Get("json"), ",")
+		want := reflect.ValueOf(before)
+		if slices.Contains(own, name) {
+			want = reflect.ValueOf(says)
+		}
+		if !reflect.DeepEqual(got.Field(i).Interface(), want.Field(i).Interface()) {
+			t.Errorf("%s is %v", name, got.Field(i))
+		}
 	}
 }

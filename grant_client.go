@@ -114,6 +114,10 @@ func (s *storage) standingGrant(ctx context.Context, a *authorization) (string, 
 // openStanding opens a grant, and names it in the record. If another request
 // names one first, this one is left to expire.
 func (s *storage) openStanding(ctx context.Context, a *authorization, id string, version int64, now time.Time) (string, error) {
+	// It outlives what clientToUse may not have seen yet.
+	if _, err := s.p.clientByID(ctx, a.clientID); err != nil {
+		return "", notFoundOr(err, errClient("the client has been removed"))
+	}
 	fresh := *a
 	fresh.grantID, fresh.scopes, fresh.resources = newID(), nil, nil
 	ends := now.Add(standingLifetime + maxAccessTokenLifetime)
@@ -155,7 +159,9 @@ func (p *Provider) nodeClient(ctx context.Context, id string) (*client, error) {
 	c := clientOfNode(who)
 	if who.external || !who.rules.allowsMachine() && len(c.ResourceIdentifiers) == 0 {
 		e := errClient("client_id is missing, and no rule lets this node be a client by itself")
-		e.grant = (&refusal{}).withGrant(who, map[string]any{"machine": true}).grantJSON()
+		if !who.external { // no rule would change it
+			e.grant = (&refusal{}).withGrant(who, map[string]any{"machine": true}).grantJSON()
+		}
 		return nil, e
 	}
 	return c, nil

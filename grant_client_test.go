@@ -95,7 +95,17 @@ func TestMachineRefused(t *testing.T) {
 	if !strings.Contains(r.body, `"machine"`) || !strings.Contains(r.body, `"tag:ci"`) {
 		t.Errorf("the answer does not name the grant: %s", r.body)
 	}
+	// No rule makes a machine of another tailnet one of ours.
 	f.allow(ci, machineRule)
+	f.tailnet.edit(ci, func(res *apitype.WhoIsResponse) { res.Node.Sharer = 77 })
+	f.clock.advance(2 * time.Second)
+	r = f.machine(ci)
+	r.wantError(401, "invalid_client")
+	if strings.Contains(r.body, "grants") || strings.Contains(r.body, `"app"`) {
+		t.Errorf("the answer has a grant that would not help: %s", r.body)
+	}
+	f.tailnet.edit(ci, func(res *apitype.WhoIsResponse) { res.Node.Sharer = 0 })
+	f.clock.advance(2 * time.Second)
 	public := f.in(t)
 	public.client = serve(t, f.p.PublicHandler())
 	if r := public.machine(netip.Addr{}); r.status == 200 {
