@@ -46,7 +46,8 @@ var reportMessages = map[faultKind]string{
 // reportRules logs what of a peer's rules does not count.
 func (p *Provider) reportRules(id *identity, faults []ruleFault) {
 	for _, f := range faults {
-		if p.ruleReports.due(string(id.node)+" "+f.Error(), p.now()) {
+		// A rule has many peers, who would all repeat it.
+		if p.ruleReports.due(f.Error(), p.now()) {
 			p.log.Warn(reportMessages[f.Kind], "node", string(id.node), "user", id.subject(), "rule", f.Index, "error", f.Error())
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
@@ -36,8 +37,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Rewrite: func(p *httputil.ProxyRequest) {
 			u := *d.target
 			p.Out.URL, p.Out.Host = &u, ""
+			p.Out.Header = forwarded(p.In.Header)
 			p.Out.Header.Set("Authorization", "Bearer "+exchanged)
-			p.Out.Header.Del("Cookie")
 		},
 		ModifyResponse: d.modify,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
@@ -46,6 +47,22 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		},
 	}
 	proxy.ServeHTTP(w, r)
+}
+
+// forwarded is what MCP needs of a caller's headers. All others stay here: an
+// upstream may take one for the word of a proxy that it trusts.
+func forwarded(in http.Header) http.Header {
+	out := make(http.Header)
+	for name, values := range in {
+		switch {
+		case strings.HasPrefix(name, "Mcp-"):
+		case slices.Contains([]string{"Accept", "Accept-Language", "Content-Type", "Last-Event-Id", "Traceparent", "Tracestate", "User-Agent"}, name):
+		default:
+			continue
+		}
+		out[name] = values
+	}
+	return out
 }
 
 // refuse answers who gets no token for the upstream.
@@ -81,8 +98,13 @@ func (d *door) challengeFor(code, scope string) string {
 	return c
 }
 
-// modify keeps the upstream's authorization between it and the gateway.
+// modify keeps the upstream's authorization between it and the gateway, and
+// its cookies and addresses from the origin that all upstreams share.
 func (d *door) modify(res *http.Response) error {
+	if res.StatusCode/100 == 3 {
+		return fmt.Errorf("it redirects: %s", res.Status)
+	}
+	res.Header.Del("Set-Cookie")
 	// The guard has set them.
 	res.Header.Del("Access-Control-Allow-Origin")
 	res.Header.Del("Access-Control-Expose-Headers")

@@ -12,7 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
@@ -23,8 +23,7 @@ type exchanger struct {
 	issuer           string
 	clientID, secret string // both empty: a tagged node, which needs neither
 
-	mu       sync.Mutex
-	endpoint string // of tokens; empty until the issuer has told it
+	endpoint atomic.Pointer[string] // of tokens; nil until the issuer has told it
 }
 
 // A refusal is an error of RFC 6749 section 5.2.
@@ -86,12 +85,10 @@ func (x *exchanger) exchange(ctx context.Context, token, resource string) (strin
 	return "", fmt.Errorf("token endpoint: %s without a token", res.Status)
 }
 
-// tokenEndpoint asks the issuer once.
+// tokenEndpoint asks the issuer until it has answered once.
 func (x *exchanger) tokenEndpoint(ctx context.Context) (string, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.endpoint != "" {
-		return x.endpoint, nil
+	if known := x.endpoint.Load(); known != nil {
+		return *known, nil
 	}
 	metadata, err := auth.GetAuthServerMetadata(ctx, x.issuer, client)
 	if err != nil {
@@ -100,6 +97,6 @@ func (x *exchanger) tokenEndpoint(ctx context.Context) (string, error) {
 	if metadata == nil {
 		return "", errors.New("there is no metadata at " + x.issuer)
 	}
-	x.endpoint = metadata.TokenEndpoint
-	return x.endpoint, nil
+	x.endpoint.Store(&metadata.TokenEndpoint)
+	return metadata.TokenEndpoint, nil
 }

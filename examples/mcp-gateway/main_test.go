@@ -133,10 +133,12 @@ func TestAnswers(t *testing.T) {
 			if got := r.Header.Get("Authorization"); got != "Bearer "+exchangedToken {
 				t.Errorf("the upstream gets %q", got)
 			}
-			if r.Header.Get("Cookie") != "" {
-				t.Error("the upstream gets a cookie")
+			if r.Header.Get("Cookie") != "" || r.Header.Get("Tailscale-User-Login") != "" || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Mcp-Session-Id") != "s" {
+				t.Errorf("the upstream gets the headers %v", r.Header)
 			}
 			w.Header().Set("Access-Control-Allow-Origin", "*")
+			w.Header().Set("Set-Cookie", "upstream=1")
+			w.Header().Set("Location", "https://elsewhere.example/")
 			if challenge != "" {
 				w.Header().Set("WWW-Authenticate", challenge)
 			}
@@ -162,6 +164,7 @@ func TestAnswers(t *testing.T) {
 			`Bearer error="insufficient_scope", resource_metadata="METADATA", scope="mcp:write"`},
 		{"forbidden", grant, upstreamSays(403, `Basic realm="x"`), 403, ""},
 		{"the upstream is in error", grant, upstreamSays(500, ""), 500, ""},
+		{"the upstream redirects", grant, upstreamSays(307, ""), 502, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tokenAnswer = tt.token
@@ -180,13 +183,16 @@ func TestAnswers(t *testing.T) {
 			r := httptest.NewRequest("POST", "/tools/mcp", strings.NewReader("{}"))
 			r.Header.Set("Authorization", "bearer  "+callersToken+" ")
 			r.Header.Set("Cookie", "a=b")
+			r.Header.Set("Tailscale-User-Login", "root@example.com")
+			r.Header.Set("X-Forwarded-For", "100.64.0.1")
+			r.Header.Set("Mcp-Session-Id", "s")
 			w := httptest.NewRecorder()
 			d.ServeHTTP(w, r)
 			want := strings.ReplaceAll(tt.challenge, "METADATA", guard.MetadataURL())
 			if w.Code != tt.status || w.Header().Get("WWW-Authenticate") != want {
 				t.Errorf("status %d, challenge %q, want %d, %q", w.Code, w.Header().Get("WWW-Authenticate"), tt.status, want)
 			}
-			if strings.Contains(w.Body.String(), exchangedToken) || w.Header().Get("Access-Control-Allow-Origin") != "" {
+			if strings.Contains(w.Body.String(), exchangedToken) || w.Header().Get("Access-Control-Allow-Origin") != "" || w.Header().Get("Set-Cookie") != "" {
 				t.Errorf("headers %v, body %s", w.Header(), w.Body)
 			}
 		})

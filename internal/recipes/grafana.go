@@ -13,6 +13,7 @@ var grafana = Recipe{
 	client: admin.ClientMetadata{
 		RedirectURIs: []string{"{{.url}}/login/generic_oauth"},
 		ClientURI:    "{{.url}}",
+		PKCE:         "required",
 	},
 	settings: []Section{{
 		Title: "grafana.ini",

@@ -19,11 +19,10 @@ var openWebUI = Recipe{
 	},
 	settings: []Section{{
 		Title: "Environment",
-		Text:  "Settings that were saved on the admin page win over the environment.",
+		Text:  "Settings that were saved on the admin page win over the environment. OAUTH_MERGE_ACCOUNTS_BY_EMAIL=true gives people the accounts that they had before, by their e-mail address: turn it on only while all who can log in here have addresses of your own domain, since it asks nothing else.",
 		Lang:  "sh",
 		Code: `WEBUI_URL={{.url}}
 ENABLE_OAUTH_SIGNUP=true
-OAUTH_MERGE_ACCOUNTS_BY_EMAIL=true
 OAUTH_PROVIDER_NAME=Tailscale
 OPENID_PROVIDER_URL={{.issuer}}/.well-known/openid-configuration
 OAUTH_CLIENT_ID={{.client_id}}
