@@ -1,6 +1,8 @@
 // Copyright (c) Tailscale Inc & contributors
 // SPDX-License-Identifier: BSD-3-Clause
 
+//go:build bench && linux
+
 package tsidp
 
 import (
@@ -103,9 +105,6 @@ func BenchmarkDurable(b *testing.B) {
 // so it is the clock that counts, of single calls in turns: a neighbour on the
 // machine disturbs few of them.
 func TestDurableSpeed(t *testing.T) {
-	if !*long {
-		t.Skip("measures for half a minute: needs -long")
-	}
 	for _, g := range durableGoals {
 		c, st := newDurableCaller(t, g.alg)
 		bare := bareCommit(t, g.alg, st, c.f.clock.now())

@@ -1,10 +1,11 @@
 // Copyright (c) Tailscale Inc & contributors
 // SPDX-License-Identifier: BSD-3-Clause
 
+//go:build bench && linux
+
 package tsidp
 
 import (
-	"flag"
 	"testing"
 	"time"
 
@@ -12,13 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var long = flag.Bool("long", false, "run the long forms of the tests that have one")
-
 // TestSpeed holds the goals of the benchmarks.
 func TestSpeed(t *testing.T) {
-	if !*long {
-		t.Skip("measures for half a minute: needs -long")
-	}
 	type goal struct {
 		name       string
 		call, bare func()
