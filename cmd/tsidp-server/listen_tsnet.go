@@ -37,9 +37,6 @@ func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer)
 	}
 	defer st.close(log)
 	c.dir = st.dir
-	if len(c.unread) > 0 {
-		log.Warn("ignored: this program is built without workload identity federation", "variables", strings.Join(c.unread, ", "))
-	}
 	node, err := startNode(c, log)
 	if err != nil {
 		return err
@@ -226,24 +223,11 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, status *ipns
 		}
 		endpoints = append(endpoints, endpoint{ln, redirectTo(origin(issuer)), nil})
 	}
-	metrics, err := metricsEndpoints(c, log, p, issuer)
+	others, err := localEndpoints(c, log, p, issuer)
 	if err != nil {
 		return nil, err
 	}
-	endpoints = append(endpoints, metrics...)
-	loopback, err := loopbackEndpoints(c, log, p)
-	if err != nil {
-		return nil, err
-	}
-	endpoints = append(endpoints, loopback...)
-	if c.listen != (address{}) {
-		ln, err := listenPublic(c.listen, log)
-		if err != nil {
-			return nil, err
-		}
-		endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), nil})
-	}
-	return endpoints, nil
+	return append(endpoints, others...), nil
 }
 
 func closeListeners(endpoints []endpoint) {

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,6 +60,28 @@ func TestScripts(t *testing.T) {
 			"ended":  scriptEnded,
 		},
 	})
+}
+
+// TestScriptsCoverFlags: there is a script with each flag.
+func TestScriptsCoverFlags(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, data...)
+	}
+	for _, o := range options(new(config)) {
+		// As an argument, not as a part of a message.
+		if !regexp.MustCompile(`(?m)^(fails|start|exec) .* -` + o.flag + `(=| |$)`).Match(all) {
+			t.Errorf("no script starts the server with -%s", o.flag)
+		}
+	}
 }
 
 type startedKey struct{}

@@ -81,6 +81,9 @@ func TestManifests(t *testing.T) {
 			if len(m.services) != 1 {
 				t.Fatalf("%d services", len(m.services))
 			}
+			if has(m.pod, "TSIDP_ISSUER") != has(m.pod, "TSIDP_TLS_CERT") {
+				t.Error("Tailscale's certificates are for the node's own name, and a name of one's own needs another")
+			}
 			checkService(t, m)
 			checkVolumes(t, m)
 			checkSecurity(t, m.pod)
