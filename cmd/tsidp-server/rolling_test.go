@@ -73,7 +73,7 @@ type applications struct {
 	p      *twoProcesses
 	desk   *tailnettest.Node
 	tn     *tailnettest.Tailnet
-	turn   atomic.Int64
+	at     atomic.Int64  // the server that took the last connection
 	logins chan struct{} // one after the other
 	failed chan error
 	stop   chan struct{}
@@ -143,16 +143,17 @@ func (a *applications) logIn(ctx context.Context, client *http.Client) (*oauth2.
 // accepted is its to answer.
 func (a *applications) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	var errs []error
-	for first := a.turn.Add(1); ctx.Err() == nil && len(errs) < 10; first++ {
-		name := a.tn.FQDN(a.p.servers[first%2].host)
-		// The node that has ended answers nothing, not even that.
+	for i := a.at.Load(); ctx.Err() == nil && len(errs) < 10; i++ {
+		name := a.tn.FQDN(a.p.servers[i%2].host)
+		// A node that has ended answers nothing, not even that.
 		once, cancel := context.WithTimeout(ctx, 3*time.Second)
 		c, err := a.desk.Dial(once, network, name+":443")
 		cancel()
 		if err == nil {
+			a.at.Store(i)
 			return tls.Client(c, &tls.Config{ServerName: name, RootCAs: a.tn.CA()}), nil
 		}
 		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	return nil, errors.Join(append(errs, ctx.Err())...)
 }
