@@ -32,7 +32,13 @@ func TestMain(m *testing.M) {
 // withPostgres runs tests that may have used a PostgreSQL server.
 type withPostgres struct{ m *testing.M }
 
-func (w withPostgres) Run() int { return pgtest.Main(w.m) }
+func (w withPostgres) Run() int {
+	code := pgtest.Main(w.m)
+	if serverDir != "" {
+		os.RemoveAll(serverDir)
+	}
+	return code
+}
 
 // TestScripts runs the real program as testdata/script says. Beside the
 // commands of testscript there are:

@@ -22,14 +22,17 @@ import (
 	"github.com/tailscale/tsidp/internal/tailnettest"
 )
 
+// serverDir is where buildServer has put the program, for TestMain to remove.
+var serverDir string
+
 // buildServer compiles the program once, as a user would: nothing in it knows
 // of tests.
 var buildServer = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tsidp-server")
-	if err != nil {
+	var err error
+	if serverDir, err = os.MkdirTemp("", "tsidp-server"); err != nil {
 		return "", err
 	}
-	bin := filepath.Join(dir, "tsidp-server")
+	bin := filepath.Join(serverDir, "tsidp-server")
 	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building: %w\n%s", err, out)
