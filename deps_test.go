@@ -70,6 +70,7 @@ func TestDeps(t *testing.T) {
 		{"testing", "is for tests, which embedders do not build"},
 		{"net/http/httptest", "is for tests, which embedders do not build"},
 		{"github.com/coreos/go-oidc", "is a relying party's library; the provider is the other side"},
+		{"github.com/aws", "comes with the workload identity of the program's own node"},
 		{"github.com/spf13", "flags and configuration files belong to programs"},
 		{module + "/cmd", "imports go one way"},
 		{module + "/internal/tailnettest", "a real tailnet is for tests"},

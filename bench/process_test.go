@@ -79,13 +79,16 @@ func (p *process) end() {
 }
 
 // resident is the memory that the process holds, in bytes.
-func (p *process) resident() int64 {
+func (p *process) resident() int64 { return p.status("VmRSS:") }
+
+// status reads a line of /proc/PID/status that is in kB, in bytes.
+func (p *process) status(name string) int64 {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		p.t.Fatalf("%v\n%s", err, p.stderr)
 	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, rest, _ := strings.Cut(string(status), name)
 	n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 	if err != nil {
 		p.t.Fatal(err)

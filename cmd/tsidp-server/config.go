@@ -70,9 +70,6 @@ type config struct {
 	// another server than that of -dev, and with useLocalTailscaled all that
 	// describes a node of our own.
 	ignored []string
-	// unread are the environment variables that are set for a feature that
-	// this program is built without.
-	unread []string
 	// passwordInArgs: everybody on this machine can read a password of the
 	// command line.
 	passwordInArgs bool
@@ -203,13 +200,9 @@ func options(c *config) []option {
 // may be set and does nothing.
 func tsnetVars() []string {
 	return []string{
-		"TS_AUTHKEY", "TS_AUTH_KEY", "TS_CLIENT_SECRET", "TSNET_FORCE_LOGIN",
+		"TS_AUTHKEY", "TS_AUTH_KEY", "TS_CLIENT_SECRET", "TS_CLIENT_ID", "TS_ID_TOKEN", "TS_AUDIENCE", "TSNET_FORCE_LOGIN",
 	}
 }
-
-// unreadVars returns those that tsnet reads if it is built with workload
-// identity, which brings the libraries of the clouds along.
-func unreadVars() []string { return []string{"TS_CLIENT_ID", "TS_ID_TOKEN", "TS_AUDIENCE"} }
 
 // parseConfig reads the command line and the environment; an empty variable
 // counts as unset. It returns [flag.ErrHelp] if the help is asked for, and
@@ -332,9 +325,9 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 			return fmt.Errorf("%s and %s are both set: keep the one that holds the auth key", from["authkey-file"], name)
 		}
 	}
-	for _, name := range unreadVars() {
-		if getenv(name) != "" && !c.dev {
-			c.unread = append(c.unread, name)
+	if !c.dev && !c.useLocalTailscaled {
+		if err := c.checkWorkload(from, getenv); err != nil {
+			return err
 		}
 	}
 	if err := c.checkListeners(from); err != nil {
@@ -353,6 +346,8 @@ func (c *config) check(from map[string]string, getenv func(string) string) error
 // checkListeners judges the options that say where to listen.
 func (c *config) checkListeners(from map[string]string) error {
 	switch {
+	case c.useLocalTailscaled && c.tlsCert+c.tlsKey != "":
+		return fmt.Errorf("%s and %s exclude each other: tailscaled ends TLS, with the certificate of its own name", cmp.Or(from["tls-cert"], from["tls-key"]), from["use-local-tailscaled"])
 	case c.tlsCert != "" && c.tlsKey == "":
 		return fmt.Errorf("%s is set without -tls-key: a certificate needs its key", from["tls-cert"])
 	case c.tlsKey != "" && c.tlsCert == "":
@@ -368,7 +363,7 @@ func (c *config) checkListeners(from map[string]string) error {
 // ignoreNode notes the options for a node of our own, where there is none.
 // Earlier releases ignored them too.
 func (c *config) ignoreNode(from map[string]string) {
-	for _, name := range []string{"hostname", "authkey-file", "advertise-tags", "debug-tsnet"} {
+	for _, name := range []string{"hostname", "control-url", "authkey-file", "advertise-tags", "debug-tsnet"} {
 		if source := from[name]; source != "" {
 			c.ignored = append(c.ignored, source)
 		}

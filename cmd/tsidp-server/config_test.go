@@ -152,7 +152,16 @@ func TestParseConfig(t *testing.T) {
 		{name: "another control server", args: "-control-url https://headscale.example", env: []string{"TS_CONTROL_URL=x"}, change: func(c *config) { c.controlURL = "https://headscale.example" }},
 		{name: "another control server, as tsnet spells it", env: []string{"TS_CONTROL_URL=http://127.0.0.1:8080"}, change: func(c *config) { c.controlURL = "http://127.0.0.1:8080" }},
 		{name: "two control servers", env: []string{"TS_CONTROL_URL=x", "TSIDP_CONTROL_URL=https://headscale.example/"}, change: func(c *config) { c.controlURL = "https://headscale.example/" }},
-		{name: "workload identity", env: []string{"TS_CLIENT_ID=i", "TS_ID_TOKEN=t"}, change: func(c *config) { c.unread = []string{"TS_CLIENT_ID", "TS_ID_TOKEN"} }},
+		{name: "workload identity", args: "-advertise-tags tag:idp", env: []string{"TS_CLIENT_ID=i", "TS_ID_TOKEN=t"}, change: func(c *config) { c.advertiseTags = []string{"tag:idp"} }},
+		{name: "workload identity of a cloud", args: "-advertise-tags tag:idp", env: []string{"TS_CLIENT_ID=i", "TS_AUDIENCE=a"}, change: func(c *config) { c.advertiseTags = []string{"tag:idp"} }},
+		{name: "OAuth client with its id", env: []string{"TS_CLIENT_ID=i", "TS_CLIENT_SECRET=s"}},
+		{
+			name: "workload identity beside the local tailscaled", args: "-use-local-tailscaled", env: []string{"TS_CLIENT_ID=i", "TS_CONTROL_URL=https://headscale.example"},
+			change: func(c *config) {
+				c.useLocalTailscaled, c.controlURL = true, "https://headscale.example"
+				c.ignored = []string{"TS_CONTROL_URL", "TS_CLIENT_ID"}
+			},
+		},
 		{
 			name: "local tailscaled",
 			args: "-use-local-tailscaled -funnel -port 8443",
@@ -205,7 +214,7 @@ func TestParseConfig(t *testing.T) {
 				c.ignored = []string{
 					"TS_HOSTNAME", "TSIDP_PORT", "TSIDP_LISTEN", "TS_CONTROL_URL", "TS_AUTHKEY_FILE", "TSIDP_ADVERTISE_TAGS",
 					"TSIDP_USE_LOCAL_TAILSCALED", "TSIDP_USE_FUNNEL", "TSIDP_DEBUG_TSNET",
-					"TS_AUTHKEY",
+					"TS_AUTHKEY", "TS_AUDIENCE",
 				}
 			},
 		},
@@ -307,6 +316,16 @@ func TestParseConfigErrors(t *testing.T) {
 		{args: "-authkey-file /k", env: []string{"TS_AUTHKEY=secret"}, want: []string{"-authkey-file", "TS_AUTHKEY"}},
 		{args: "-authkey-file /k", env: []string{"TS_AUTH_KEY=secret"}, want: []string{"-authkey-file", "TS_AUTH_KEY"}},
 		{env: []string{"TS_AUTHKEY_FILE=/k", "TS_AUTHKEY=secret"}, want: []string{"TS_AUTHKEY_FILE", "TS_AUTHKEY "}},
+
+		{args: "-advertise-tags tag:idp", env: []string{"TS_CLIENT_ID=i", "TS_ID_TOKEN=secret", "TS_AUDIENCE=a"}, want: []string{"TS_ID_TOKEN and TS_AUDIENCE are both set"}},
+		{env: []string{"TS_ID_TOKEN=secret"}, want: []string{"TS_ID_TOKEN is set without TS_CLIENT_ID"}},
+		{env: []string{"TS_AUDIENCE=a"}, want: []string{"TS_AUDIENCE is set without TS_CLIENT_ID"}},
+		{env: []string{"TS_CLIENT_ID=i"}, want: []string{"TS_CLIENT_ID is set alone", "TS_ID_TOKEN or TS_AUDIENCE"}},
+		{env: []string{"TS_CLIENT_ID=i", "TS_ID_TOKEN=secret"}, want: []string{"without -advertise-tags", "tag:idp"}},
+		{env: []string{"TS_AUTHKEY=secret", "TS_CLIENT_ID=i", "TS_ID_TOKEN=secret"}, want: []string{"TS_AUTHKEY and TS_ID_TOKEN are both set"}},
+		{args: "-authkey-file /k", env: []string{"TS_CLIENT_ID=i", "TS_AUDIENCE=a"}, want: []string{"-authkey-file and TS_AUDIENCE are both set"}},
+		{args: "-use-local-tailscaled -issuer https://x -tls-cert /c -tls-key /k", want: []string{"-tls-cert and -use-local-tailscaled exclude each other"}},
+		{args: "-use-local-tailscaled", env: []string{"TSIDP_TLS_KEY=/k"}, want: []string{"TSIDP_TLS_KEY and -use-local-tailscaled"}},
 
 		{args: "-dev -funnel", want: []string{"-dev", "-funnel"}},
 		{args: "-funnel=false -dev", want: []string{"-dev", "-funnel"}},

@@ -12,6 +12,35 @@ import (
 	"github.com/tailscale/tsidp"
 )
 
+// localEndpoints opens the listeners of -metrics-port, -local-port and -listen,
+// which every mode has.
+func localEndpoints(c config, log *slog.Logger, p *tsidp.Provider, issuer string) (_ []endpoint, err error) {
+	var endpoints []endpoint
+	defer func() {
+		if err != nil {
+			closeListeners(endpoints)
+		}
+	}()
+	metrics, err := metricsEndpoints(c, log, p, issuer)
+	if err != nil {
+		return nil, err
+	}
+	endpoints = append(endpoints, metrics...)
+	loopback, err := loopbackEndpoints(c, log, p)
+	if err != nil {
+		return nil, err
+	}
+	endpoints = append(endpoints, loopback...)
+	if c.listen != (address{}) {
+		ln, err := listenPublic(c.listen, log)
+		if err != nil {
+			return nil, err
+		}
+		endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), nil})
+	}
+	return endpoints, nil
+}
+
 // loopbackEndpoints opens the listeners of -local-port, if there are to be
 // any.
 func loopbackEndpoints(c config, log *slog.Logger, p *tsidp.Provider) ([]endpoint, error) {

@@ -167,8 +167,11 @@ func (s *session) serve(ctx context.Context, c config, st *state, log *slog.Logg
 	if err := st.checkIssuer(ctx, issuer, false); err != nil {
 		return err
 	}
+	watch := &nameWatch{issuer: issuer, name: nodeName(s.status), status: s.tailscaled.StatusWithoutPeers, log: log}
 	cfg := st.providerConfig(c, log)
 	cfg.Issuer, cfg.Tailnet = issuer, s.tailscaled
+	cfg.ClientFetch = c.clientFetch(dialThrough(s.tailscaled))
+	cfg.Condition = watch.condition
 	p, err := tsidp.New(cfg)
 	if err != nil {
 		return fmt.Errorf("configuring provider: %w", err)
@@ -180,6 +183,9 @@ func (s *session) serve(ctx context.Context, c config, st *state, log *slog.Logg
 	serving, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go func() { end(s.watch()) }()
+	if hostOf(issuer) == watch.name {
+		go watch.run(serving)
+	}
 	socket := endpoints[0].listener.Addr().String()
 	go c.reloadOn(serving, c.hangups, p, log)
 	err = serve(serving, log, p, endpoints, c.notify.after(func(ctx context.Context) error {
@@ -197,6 +203,22 @@ func (s *session) serve(ctx context.Context, c config, st *state, log *slog.Logg
 		return errors.Join(cause, err)
 	}
 	return err
+}
+
+// dialThrough connects to hosts of the tailnet as tailscaled does, which may be
+// the only one of this machine that reaches them.
+func dialThrough(tailscaled *local.Client) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		return tailscaled.UserDial(ctx, network, host, uint16(n))
+	}
 }
 
 // checkPort refuses a port that Serve uses for something else. tailscaled would
@@ -245,11 +267,11 @@ func (s *session) endpoints(c config, st *state, log *slog.Logger, p *tsidp.Prov
 		return nil, err
 	}
 	endpoints = append(endpoints, admin)
-	loopback, err := loopbackEndpoints(c, log, p)
+	others, err := localEndpoints(c, log, p, issuer)
 	if err != nil {
 		return nil, err
 	}
-	return append(endpoints, loopback...), nil
+	return append(endpoints, others...), nil
 }
 
 // listenTailscaled opens the socket for tailscaled in the state directory.

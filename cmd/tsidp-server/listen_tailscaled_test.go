@@ -8,6 +8,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -466,6 +467,74 @@ func TestTailscaledSession(t *testing.T) {
 	h.kill()
 	if log := p.fail(); !strings.Contains(log, "tailscaled has ended the session") {
 		t.Errorf("after the end of tailscaled:\n%s", log)
+	}
+}
+
+// TestTailscaledNetwork: what -listen opens is there in this mode too, tailscaled
+// leads to the hosts of -client-metadata-allow, and a new name of the machine
+// does not go unnoticed.
+func TestTailscaledNetwork(t *testing.T) {
+	t.Parallel()
+	tn := tailnettest.Start(t)
+	tn.Expect("host", tailnettest.Tagged("tag:idp"))
+	uid := ordinaryUser()
+	h := newHost(t, tn, uid, "true")
+	h.join()
+	dir := h.mkdir(uid)
+	public := filepath.Join(dir, "public.sock")
+	p := h.server(uid, dir, "-listen", "unix:"+public)
+	if got, want := p.line(), "issuer: https://"+tn.FQDN("host"); got != want {
+		t.Fatalf("printed %q, want %q", got, want)
+	}
+	proxy := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", public)
+	}}}
+	for path, want := range map[string]int{"/.well-known/openid-configuration": 200, "/authorize": 403, "/register": 404, "/api/v1/clients": 403} {
+		if res := ask(t, proxy, "http://"+tn.FQDN("host")+path); res.StatusCode != want {
+			t.Errorf("-listen: %s: %s, want %d", path, res.Status, want)
+		}
+	}
+
+	// tailscaled in this mode is the only one here that reaches the tailnet.
+	agents := tn.Node(t, "agents", tailnettest.User("root@example.com")).Up(t)
+	ln, err := agents.Server.Listen("tcp", ":8443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			io.WriteString(c, "hello")
+			c.Close()
+		}
+	}()
+	tn.AwaitReady(t, "agents")
+	dial := dialThrough(h.client)
+	c, err := dial(t.Context(), "tcp", tn.FQDN("agents")+":8443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(c); string(said) != "hello" {
+		t.Errorf("a host of the tailnet says %q (%v)", said, err)
+	}
+	c.Close()
+	for _, bad := range []string{"agents", "agents:https", "agents:65536"} {
+		if c, err := dial(t.Context(), "tcp", bad); err == nil {
+			c.Close()
+			t.Errorf("connected to %s", bad)
+		}
+	}
+
+	tn.Update(func(s *tailnettest.State) { s.Nodes["host"].FQDN = "sso." + tn.Domain })
+	h.await("the health endpoint tells the new name", func() error {
+		body, err := io.ReadAll(ask(t, proxy, "http://"+tn.FQDN("host")+"/healthz").Body)
+		if err == nil && !strings.Contains(string(body), "the node is called sso."+tn.Domain) {
+			err = errors.New(string(body))
+		}
+		return err
+	})
+	if code := p.end(syscall.SIGTERM); code != exitOK || !strings.Contains(p.stderr.String(), "level=ERROR msg=\"the node or the tailnet has been renamed") {
+		t.Errorf("exit code %d\n%s", code, p.stderr)
 	}
 }
 

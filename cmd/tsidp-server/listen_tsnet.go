@@ -6,7 +6,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tailscale/tsidp"
 	"tailscale.com/hostinfo"
@@ -37,9 +37,6 @@ func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer)
 	}
 	defer st.close(log)
 	c.dir = st.dir
-	if len(c.unread) > 0 {
-		log.Warn("ignored: this program is built without workload identity federation", "variables", strings.Join(c.unread, ", "))
-	}
 	node, err := startNode(c, log)
 	if err != nil {
 		return err
@@ -53,8 +50,16 @@ func runTsnet(ctx context.Context, c config, log *slog.Logger, stdout io.Writer)
 		return fmt.Errorf("joining tailnet: %w", err)
 	}
 	log.Info("the node is on the tailnet", "name", nodeName(status), "addresses", fmt.Sprint(status.TailscaleIPs))
-	return serveTsnet(ctx, c, st, log, stdout, node, status)
+	err = serveTsnet(ctx, c, st, log, stdout, node, status)
+	// Unlike the system's, the network stack ends with this process, and with
+	// it what it has still to send.
+	<-time.After(lastAnswers)
+	return err
 }
+
+// lastAnswers is how long answers may take to their clients, by a relay at the
+// other end of the world.
+const lastAnswers = 500 * time.Millisecond
 
 // newNode returns the node that c describes, not started. c.dir is set: tsnet
 // has a default of its own, which must be the directory of the other state.
@@ -205,11 +210,7 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, status *ipns
 			closeListeners(endpoints)
 		}
 	}()
-	ln, err := node.Listen("tcp", ":"+strconv.Itoa(c.port))
-	if err != nil {
-		return nil, fmt.Errorf("listening on the tailnet: %w", err)
-	}
-	endpoints = append(endpoints, endpoint{tls.NewListener(ln, certs.config()), p.Handler(), p.ConnContext})
+	endpoints = append(endpoints, endpoint{listenFlows(node, c.port).withTLS(certs.config()), p.Handler(), p.ConnContext})
 	if c.funnel {
 		ln, err := listenFunnel(node, status, c.port, certs.config())
 		if err != nil {
@@ -226,24 +227,11 @@ func tsnetEndpoints(c config, log *slog.Logger, node *tsnet.Server, status *ipns
 		}
 		endpoints = append(endpoints, endpoint{ln, redirectTo(origin(issuer)), nil})
 	}
-	metrics, err := metricsEndpoints(c, log, p, issuer)
+	others, err := localEndpoints(c, log, p, issuer)
 	if err != nil {
 		return nil, err
 	}
-	endpoints = append(endpoints, metrics...)
-	loopback, err := loopbackEndpoints(c, log, p)
-	if err != nil {
-		return nil, err
-	}
-	endpoints = append(endpoints, loopback...)
-	if c.listen != (address{}) {
-		ln, err := listenPublic(c.listen, log)
-		if err != nil {
-			return nil, err
-		}
-		endpoints = append(endpoints, endpoint{ln, p.PublicHandler(), nil})
-	}
-	return endpoints, nil
+	return append(endpoints, others...), nil
 }
 
 func closeListeners(endpoints []endpoint) {

@@ -28,7 +28,7 @@ import (
 // file knows of: there is nothing else, not even /tmp or /proc.
 func TestRootFS(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root may change the root directory")
+		t.Skip("needs root, who alone may change the root directory of a process")
 	}
 	t.Parallel()
 	root := filepath.Join(t.TempDir(), "root")

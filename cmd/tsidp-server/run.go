@@ -112,6 +112,10 @@ type endpoint struct {
 	connContext func(context.Context, net.Conn) context.Context // may be nil
 }
 
+// A drainer is a listener that can refuse connections before it is closed, so
+// that those under way are accepted.
+type drainer interface{ drain(context.Context) }
+
 // serve runs p behind the endpoints until ctx ends, which is a clean end, or
 // until the first of them fails. It calls ready once p answers requests. It
 // closes the listeners and p in every case.
@@ -123,11 +127,10 @@ func serve(ctx context.Context, log *slog.Logger, p provider, endpoints []endpoi
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runProvider(providerCtx, p) })
-	for i, s := range servers {
+	for _, s := range servers {
 		g.Go(func() error {
-			ln := endpoints[i].listener
-			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serving %v: %w", ln.Addr(), err)
+			if err := s.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving %v: %w", s.listener.Addr(), err)
 			}
 			return nil
 		})
@@ -164,31 +167,46 @@ func runProvider(ctx context.Context, p provider) error {
 	return fmt.Errorf("running provider: %w", err)
 }
 
-func newServers(endpoints []endpoint, log *slog.Logger) []*http.Server {
-	var servers []*http.Server
+// A server serves one endpoint.
+type server struct {
+	http.Server
+	listener net.Listener
+	busy     busyConns
+}
+
+func newServers(endpoints []endpoint, log *slog.Logger) []*server {
+	var servers []*server
 	for _, e := range endpoints {
-		servers = append(servers, &http.Server{
+		s := &server{listener: e.listener}
+		s.Server = http.Server{
 			Handler:           e.handler,
 			ConnContext:       e.connContext,
+			ConnState:         s.busy.note,
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,
 			WriteTimeout:      60 * time.Second,
 			IdleTimeout:       120 * time.Second,
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		})
+		}
+		servers = append(servers, s)
 	}
 	return servers
 }
 
 // drain stops accepting and waits for open requests; those that take longer
 // than drainTimeout are cut off.
-func drain(servers []*http.Server, log *slog.Logger) {
+func drain(servers []*server, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	var g errgroup.Group
 	for _, s := range servers {
 		g.Go(func() error {
+			if l, ok := s.listener.(drainer); ok {
+				l.drain(ctx)
+			}
+			s.SetKeepAlivesEnabled(false) // which closes idle connections
+			s.busy.wait(ctx)
 			if err := s.Shutdown(ctx); err != nil {
 				log.Warn("cutting off open requests", "error", err)
 				return s.Close()

@@ -127,6 +127,42 @@ func TestServeDrains(t *testing.T) {
 	})
 }
 
+// TestServeAnswersLate: a connection that was there before the signal has its
+// request answered, even if that comes after it.
+func TestServeAnswersLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ln := newPipeListener()
+		served := make(chan error, 1)
+		go func() {
+			served <- serve(ctx, silent, newFakeProvider(), []endpoint{{ln, http.NotFoundHandler(), nil}}, nothing)
+		}()
+		client, server := net.Pipe()
+		defer client.Close()
+		ln.conns <- server
+		idle, other := net.Pipe()
+		defer idle.Close()
+		ln.conns <- other // which never has a request, and must not hold the end up
+		synctest.Wait()
+		since := time.Now()
+		cancel()
+		<-time.After(busyTimeout / 2)
+		if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil || res.StatusCode != http.StatusNotFound || !res.Close {
+			t.Errorf("a late request: %+v, %v; want an answer that closes the connection", res, err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if took := time.Since(since); took < busyTimeout || took > drainTimeout {
+			t.Errorf("the end took %v", took)
+		}
+	})
+}
+
 func TestServeCutsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,7 +32,13 @@ func TestMain(m *testing.M) {
 // withPostgres runs tests that may have used a PostgreSQL server.
 type withPostgres struct{ m *testing.M }
 
-func (w withPostgres) Run() int { return pgtest.Main(w.m) }
+func (w withPostgres) Run() int {
+	code := pgtest.Main(w.m)
+	if serverDir != "" {
+		os.RemoveAll(serverDir)
+	}
+	return code
+}
 
 // TestScripts runs the real program as testdata/script says. Beside the
 // commands of testscript there are:
@@ -58,6 +66,28 @@ func TestScripts(t *testing.T) {
 			"ended":  scriptEnded,
 		},
 	})
+}
+
+// TestScriptsCoverFlags: there is a script with each flag.
+func TestScriptsCoverFlags(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, data...)
+	}
+	for _, o := range options(new(config)) {
+		// As an argument, not as a part of a message.
+		if !regexp.MustCompile(`(?m)^(fails|start|exec) .* -` + o.flag + `(=| |$)`).Match(all) {
+			t.Errorf("no script starts the server with -%s", o.flag)
+		}
+	}
 }
 
 type startedKey struct{}

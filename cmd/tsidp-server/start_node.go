@@ -21,8 +21,8 @@ const nodeStateName = "tailscaled.state"
 
 // startNode returns the node that c describes, started.
 //
-// An OAuth client secret is exchanged for an auth key at every start. Where
-// that fails, a node that has joined before needs none: its login is in the
+// An OAuth client secret or an identity token is exchanged for an auth key at
+// every start. Where that fails, as it does once the token has expired, a node that has joined before needs none: its login is in the
 // state.
 func startNode(c config, log *slog.Logger) (*tsnet.Server, error) {
 	node, err := newNode(c, log)
@@ -39,7 +39,7 @@ func startNode(c config, log *slog.Logger) (*tsnet.Server, error) {
 	}
 	log.Warn("no auth key to be had; going on without, as the state holds a login", "error", err)
 	c.authKeyFile = ""
-	for _, name := range []string{"TS_AUTHKEY", "TS_AUTH_KEY", "TS_CLIENT_SECRET"} {
+	for _, name := range []string{"TS_AUTHKEY", "TS_AUTH_KEY", "TS_CLIENT_SECRET", "TS_CLIENT_ID", "TS_ID_TOKEN", "TS_AUDIENCE"} {
 		if err := os.Unsetenv(name); err != nil { // tsnet would read it
 			return nil, fmt.Errorf("starting tailnet node: %w", err)
 		}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -104,6 +106,98 @@ func TestClientSecret(t *testing.T) {
 	s.args[1] = socketDir(t)
 	start()
 	if log := s.process.fail(); !strings.Contains(log, "resolving auth key") || strings.Contains(log, "hush") {
+		t.Errorf("without a login, the log says:\n%s", log)
+	}
+}
+
+// A workloadAPI is a control server that takes tokens of platforms, too.
+type workloadAPI struct {
+	*httptest.Server
+	refuses atomic.Bool
+	forms   chan url.Values // of the exchanges
+	keys    chan string     // that were asked for
+}
+
+func newWorkloadAPI(t *testing.T, control string) *workloadAPI {
+	target, err := url.Parse(control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &workloadAPI{forms: make(chan url.Values, 10), keys: make(chan string, 10)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /api/v2/oauth/token-exchange", func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		a.forms <- r.PostForm
+		w.Header().Set("Content-Type", "application/json")
+		if a.refuses.Load() {
+			w.WriteHeader(http.StatusUnauthorized)
+			io.WriteString(w, `{"error":"invalid_grant"}`)
+			return
+		}
+		io.WriteString(w, `{"access_token":"x","token_type":"Bearer","expires_in":3600}`)
+	})
+	mux.HandleFunc("POST /api/v2/tailnet/-/keys", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		a.keys <- string(body)
+		io.WriteString(w, `{"id":"k1","key":"tskey-auth-made"}`)
+	})
+	mux.Handle("/", httputil.NewSingleHostReverseProxy(target))
+	a.Server = httptest.NewServer(mux)
+	// Not Close, which waits for the nodes, who poll.
+	t.Cleanup(func() { a.CloseClientConnections(); a.Listener.Close() })
+	return a
+}
+
+// startWorkload starts a server with the token of a platform.
+func (s *instance) startWorkload() {
+	s.t.Helper()
+	env := without(without(s.tn.Env(), "TS_AUTHKEY"), "TS_CONTROL_URL")
+	s.process = startServer(s.t, append(env, "TS_CLIENT_ID=ours?ephemeral=false&preauthorized=true", "TS_ID_TOKEN=hush"), s.args...)
+}
+
+// TestWorkloadIdentity: the token of a platform becomes an auth key with the
+// tags of -advertise-tags, and the node joins by it.
+func TestWorkloadIdentity(t *testing.T) {
+	t.Parallel()
+	tn := tailnettest.Start(t, tailnettest.WithAuthKey("tskey-auth-made"))
+	api := newWorkloadAPI(t, tn.URL)
+	s := newInstance(t, tn, "idp", "-advertise-tags", "tag:tsidp", "-control-url", api.URL)
+	s.startWorkload()
+	s.await("https://" + tn.FQDN("idp"))
+	if form := <-api.forms; form.Get("client_id") != "ours" || form.Get("jwt") != "hush" {
+		t.Errorf("exchanged %v", form)
+	}
+	if key := <-api.keys; !strings.Contains(key, `"tags":["tag:tsidp"]`) || strings.Contains(key, `"ephemeral":true`) || !strings.Contains(key, `"preauthorized":true`) {
+		t.Errorf("asked for the key %s", key)
+	}
+	if code := s.process.end(syscall.SIGTERM); code != exitOK || strings.Contains(s.process.stderr.String(), "hush") {
+		t.Errorf("exit code %d\n%s", code, s.process.stderr)
+	}
+}
+
+// TestWorkloadIdentityExpired: a token that has expired stops only nodes that
+// have no login.
+func TestWorkloadIdentityExpired(t *testing.T) {
+	t.Parallel()
+	tn := tailnettest.Start(t)
+	api := newWorkloadAPI(t, tn.URL)
+	s := newInstance(t, tn, "idp", "-advertise-tags", "tag:tsidp", "-control-url", api.URL)
+	for _, want := range []string{"the node is on the tailnet", "going on without, as the state holds a login"} {
+		s.startWorkload()
+		s.await("https://" + tn.FQDN("idp"))
+		if code := s.process.end(syscall.SIGTERM); code != exitOK || !strings.Contains(s.process.stderr.String(), want) {
+			t.Errorf("exit code %d, want %q in the log:\n%s", code, want, s.process.stderr)
+		}
+		api.refuses.Store(true)
+	}
+	s.args[1] = socketDir(t)
+	s.startWorkload()
+	if log := s.process.fail(); !strings.Contains(log, "token exchange failed with status 401") || strings.Contains(log, "hush") {
 		t.Errorf("without a login, the log says:\n%s", log)
 	}
 }

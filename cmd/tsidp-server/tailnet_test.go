@@ -22,14 +22,17 @@ import (
 	"github.com/tailscale/tsidp/internal/tailnettest"
 )
 
+// serverDir is where buildServer has put the program, for TestMain to remove.
+var serverDir string
+
 // buildServer compiles the program once, as a user would: nothing in it knows
 // of tests.
 var buildServer = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tsidp-server")
-	if err != nil {
+	var err error
+	if serverDir, err = os.MkdirTemp("", "tsidp-server"); err != nil {
 		return "", err
 	}
-	bin := filepath.Join(dir, "tsidp-server")
+	bin := filepath.Join(serverDir, "tsidp-server")
 	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building: %w\n%s", err, out)
@@ -180,38 +183,48 @@ func TestTailnet(t *testing.T) {
 	}
 }
 
-// TestTailnetLoopback: the loopback port has the public routes and the
-// issuer of the tailnet.
+// freePort returns a port of the loopback addresses for a program to take over.
+func freePort(t *testing.T) int {
+	t.Helper()
+	lns, err := listenLoopback(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		for _, ln := range lns {
+			ln.Close()
+		}
+	}()
+	return portOf(lns[0])
+}
+
+// TestTailnetLoopback: the loopback port and that of -listen have the public
+// routes and the issuer of the tailnet.
 func TestTailnetLoopback(t *testing.T) {
 	t.Parallel()
 	tn := tailnettest.Start(t)
 	tn.Expect("auth", tailnettest.Tagged("tag:tsidp"))
 	dir := t.TempDir()
 	tn.CertFiles(t, dir, tn.FQDN("auth"))
-	lns, err := listenLoopback(0) // a free port; the program takes it over
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := portOf(lns[0])
-	for _, ln := range lns {
-		ln.Close()
-	}
-	p := startServer(t, append(tn.Env(), "TS_HOSTNAME=auth", fmt.Sprintf("TSIDP_LOCAL_PORT=%d", port)), "-dir", dir, "-port", "8443")
+	port, listen := freePort(t), freePort(t)
+	p := startServer(t, append(tn.Env(), "TS_HOSTNAME=auth", fmt.Sprintf("TSIDP_LOCAL_PORT=%d", port)), "-dir", dir, "-port", "8443", "-listen", fmt.Sprintf("tcp:127.0.0.1:%d", listen))
 	issuer := fmt.Sprintf("https://%s:8443", tn.FQDN("auth"))
 	if got := p.line(); got != "issuer: "+issuer {
 		t.Fatalf("printed %q, want issuer %s", got, issuer)
 	}
-	base := fmt.Sprintf("http://127.0.0.1:%d", port)
-	var meta struct {
-		Issuer string `json:"issuer"`
-	}
-	getJSON(t, http.DefaultClient, base+"/.well-known/openid-configuration", &meta)
-	if meta.Issuer != issuer {
-		t.Errorf("issuer %q, want %q", meta.Issuer, issuer)
-	}
-	for path, want := range map[string]int{"/.well-known/jwks.json": 200, "/healthz": 200, "/readyz": 200, "/metrics": 404, "/authorize": 403, "/api/v1/clients": 403, "/clients/": 403, "/": 404} {
-		if res := getJSON(t, http.DefaultClient, base+path, nil); res.StatusCode != want {
-			t.Errorf("%s: %s, want %d", path, res.Status, want)
+	for _, port := range []int{port, listen} {
+		base := fmt.Sprintf("http://127.0.0.1:%d", port)
+		var meta struct {
+			Issuer string `json:"issuer"`
+		}
+		getJSON(t, http.DefaultClient, base+"/.well-known/openid-configuration", &meta)
+		if meta.Issuer != issuer {
+			t.Errorf("issuer %q, want %q", meta.Issuer, issuer)
+		}
+		for path, want := range map[string]int{"/.well-known/jwks.json": 200, "/healthz": 200, "/readyz": 200, "/metrics": 404, "/authorize": 403, "/api/v1/clients": 403, "/clients/": 403, "/": 404} {
+			if res := getJSON(t, http.DefaultClient, base+path, nil); res.StatusCode != want {
+				t.Errorf("%s: %s, want %d", path, res.Status, want)
+			}
 		}
 	}
 	if code := p.end(os.Interrupt); code != 0 {

@@ -5,6 +5,7 @@ package kubernetes
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -80,6 +81,9 @@ func TestManifests(t *testing.T) {
 			if len(m.services) != 1 {
 				t.Fatalf("%d services", len(m.services))
 			}
+			if has(m.pod, "TSIDP_ISSUER") != has(m.pod, "TSIDP_TLS_CERT") {
+				t.Error("Tailscale's certificates are for the node's own name, and a name of one's own needs another")
+			}
 			checkService(t, m)
 			checkVolumes(t, m)
 			checkSecurity(t, m.pod)
@@ -91,8 +95,8 @@ func has(pod corev1.PodSpec, env string) bool {
 	return slices.ContainsFunc(pod.Containers[0].Env, func(e corev1.EnvVar) bool { return e.Name == env })
 }
 
-// checkService: the service leads to a port of the pods that does not lead to
-// the server's tailnet.
+// checkService: the service leads to the port of -listen, which has the public
+// routes only.
 func checkService(t *testing.T, m manifest) {
 	t.Helper()
 	for k, v := range m.services[0].Spec.Selector {
@@ -100,11 +104,22 @@ func checkService(t *testing.T, m manifest) {
 			t.Errorf("the service selects %s=%s, which no pod has", k, v)
 		}
 	}
+	if len(m.pod.Containers) != 1 {
+		t.Fatalf("%d containers, want the server alone", len(m.pod.Containers))
+	}
+	server := m.pod.Containers[0]
+	if len(m.services[0].Spec.Ports) == 0 {
+		t.Error("the service has no port")
+	}
 	for _, p := range m.services[0].Spec.Ports {
-		if !slices.ContainsFunc(m.pod.Containers, func(c corev1.Container) bool {
-			return slices.ContainsFunc(c.Ports, func(cp corev1.ContainerPort) bool { return cp.Name == p.TargetPort.StrVal })
-		}) {
-			t.Errorf("no container has the port %q of the service", p.TargetPort.StrVal)
+		i := slices.IndexFunc(server.Ports, func(cp corev1.ContainerPort) bool { return cp.Name == p.TargetPort.StrVal })
+		if i < 0 {
+			t.Errorf("the server has no port %q of the service", p.TargetPort.StrVal)
+			continue
+		}
+		listen := corev1.EnvVar{Name: "TSIDP_LISTEN", Value: fmt.Sprintf("tcp::%d", server.Ports[i].ContainerPort)}
+		if !slices.Contains(server.Env, listen) {
+			t.Errorf("the service leads to the port %d, and the server does not listen at %s", server.Ports[i].ContainerPort, listen.Value)
 		}
 	}
 }
