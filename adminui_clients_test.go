@@ -4,8 +4,10 @@
 package tsidp
 
 import (
+	"cmp"
 	"fmt"
 	"html"
+	"maps"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -14,7 +16,9 @@ import (
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/recipes"
 )
 
 var secretElement = regexp.MustCompile(`<code data-copy="the secret">([^<]*)</code>`)
@@ -324,5 +328,53 @@ func onlyOurs(t *testing.T, body string) {
 		if !strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "https://") && !strings.HasPrefix(to, "#") || strings.HasPrefix(to, "//") {
 			t.Errorf("%s leads to %s", m[1], to)
 		}
+	}
+}
+
+// TestUIRecipeDefaults: whoever takes the form of a recipe as it is gets the
+// client that the recipe describes.
+func TestUIRecipeDefaults(t *testing.T) {
+	f := newFixture(t)
+	b := &backend{f.p}
+	for _, recipe := range recipes.All() {
+		form := formOf(t, f.look(adm, "/admin/new?recipe="+recipe.ID).page(200), "Connect</button>")
+		values := recipe.Example().Values
+		for _, field := range recipe.Fields {
+			form.Set("v-"+field.Name, values[field.Name])
+		}
+		m, err := recipe.Client(values)
+		if err != nil {
+			t.Fatalf("%s: %v", recipe.ID, err)
+		}
+		m.ID = recipe.ID + "-direct"
+		want, err := b.CreateClient(t.Context(), admin.Client{ClientMetadata: m}, f.clock.now())
+		if err != nil {
+			t.Fatalf("%s: %v", recipe.ID, err)
+		}
+		// A form without the field, as a script might send it, says no other.
+		bare := maps.Clone(form)
+		bare.Del("access")
+		bare.Set("client_id", recipe.ID+"-bare")
+		for _, sent := range []url.Values{form, bare} {
+			f.submit(adm, "/admin/new", sent).page(201)
+			got, err := b.Client(t.Context(), sent.Get("client_id"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.ID = want.ID
+			got.Access, want.Access = cmp.Or(got.Access, accessTailnet), cmp.Or(want.Access, accessTailnet)
+			if diff := gocmp.Diff(want.ClientMetadata, got.ClientMetadata); diff != "" {
+				t.Errorf("%s (-recipe +form):\n%s", recipe.ID, diff)
+			}
+		}
+	}
+	// The administrator may decide otherwise.
+	form := withForm(formOf(t, f.look(adm, "/admin/new?recipe=incus").page(200), "Connect</button>"), "v-url", "https://incus.example:8443")
+	if form.Get("access") != accessGranted {
+		t.Errorf("the form of Incus begins with access %q", form.Get("access"))
+	}
+	f.submit(adm, "/admin/new", withForm(form, "access", accessTailnet)).page(201)
+	if c, err := b.Client(t.Context(), form.Get("client_id")); err != nil || c.Access == accessGranted {
+		t.Errorf("access %q against what the form says: %v", c.Access, err)
 	}
 }
