@@ -147,13 +147,21 @@ func (p *Provider) launch(c *client) string {
 
 // AdoptClient makes a client that registered itself one of the
 // administrator's. Its registration tokens end: who holds one could else
-// change what the administrator has vouched for.
+// change what the administrator has vouched for. For the same reason the
+// administrator has to say which version that was.
+//
+// The addresses that our pages lead people to are the administrator's to give.
+// PKCE stops whoever still holds the secret from redeeming codes of others.
 func (b *backend) AdoptClient(ctx context.Context, id string, may admin.Match) (admin.Client, error) {
+	if may == nil {
+		return admin.Client{}, fail(codeNoPrecondition, "read the client, look at its addresses and keys, and send If-Match with the ETag of that answer")
+	}
 	c, err := b.changeClient(ctx, id, may, func(c *client) error {
 		if c.Origin != originRegistered {
 			return fail(codeConflict, "this client did not register itself; its origin is %s", c.Origin)
 		}
 		c.Origin, c.RegistrationTokens, c.ExpiresAt = originAdministrator, nil, time.Time{}
+		c.InitiateLoginURI, c.ClientURI, c.PKCE = "", "", pkceRequired
 		return nil
 	})
 	if err != nil {

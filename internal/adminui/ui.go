@@ -137,7 +137,7 @@ var done = map[string]string{
 	"disabled":     "The client is disabled. Nobody can use it.",
 	"enabled":      "The client is enabled again.",
 	"secret-ended": "The secret has ended.",
-	"adopted":      "The client is yours now. Nobody is asked for consent, and it cannot change itself any more.",
+	"adopted":      "The client is yours now. Nobody is asked for consent, it has to use PKCE, and it cannot change itself any more.",
 	"session":      "The session has ended.",
 	"sessions":     "The sessions have ended.",
 	"consent":      "The consent is withdrawn, and the sessions that rested on it have ended.",
