@@ -252,7 +252,7 @@ func TestUIRegistrations(t *testing.T) {
 // are led nowhere by what it has chosen itself.
 func TestUIAdopt(t *testing.T) {
 	f := newFixture(t)
-	adopt := func(c *client, wants ...string) {
+	adopt := func(c registrationResponse, wants ...string) {
 		t.Helper()
 		path := "/admin/clients/" + c.ID
 		body := f.look(adm, path).page(200)

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
@@ -375,6 +376,40 @@ func TestUIAudit(t *testing.T) {
 		var e AuditEvent
 		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Login != "ada@example.com" {
 			t.Fatalf("line %s: %v", line, err)
+		}
+	}
+}
+
+// A deadlineWriter counts how often it is given more time.
+type deadlineWriter struct {
+	*httptest.ResponseRecorder
+	extended int
+}
+
+func (w *deadlineWriter) SetWriteDeadline(t time.Time) error {
+	if time.Until(t) > 0 {
+		w.extended++
+	}
+	return nil
+}
+
+// TestUIExportTime: an export may take longer than the server gives an answer,
+// as long as each page of it comes through.
+func TestUIExportTime(t *testing.T) {
+	for _, debug := range []bool{false, true} {
+		f := newFixture(t, func(c *Config) { c.DebugRequests = debug })
+		var batch []AuditEvent
+		for range 2500 {
+			batch = append(batch, AuditEvent{Event: "login", Login: "ada@example.com"})
+		}
+		f.writeEvents(batch...)
+		w := &deadlineWriter{ResponseRecorder: httptest.NewRecorder()}
+		r := httptest.NewRequest("GET", "/admin/audit.jsonl?user=ada@example.com", nil)
+		r.Host = strings.TrimPrefix(testIssuer, "https://")
+		r.Header.Set(testPeer, adm.String())
+		withTestPeer(f.p.Handler()).ServeHTTP(w, r)
+		if lines := strings.Count(w.Body.String(), "\n"); w.Code != 200 || lines != len(batch) || w.extended != 3 {
+			t.Errorf("debug %t: status %d, %d lines, given more time %d times, want 3", debug, w.Code, lines, w.extended)
 		}
 	}
 }
