@@ -46,7 +46,13 @@ func (f *fixture) seeOther(as netip.Addr, r *reply) string {
 	if r.status != http.StatusSeeOther {
 		f.t.Fatalf("answer %d %s, want a redirect", r.status, readable(r.body))
 	}
-	return f.look(as, r.header.Get("Location")).page(200)
+	return f.follow(as, r.header.Get("Location"), "Sec-Fetch-Site", "same-origin").page(200)
+}
+
+// follow opens a page as a browser does that a page has led there.
+func (f *fixture) follow(as netip.Addr, path string, header ...string) *reply {
+	f.t.Helper()
+	return f.do(as, "GET", path, "", "", append(header, "Accept", "text/html", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")...)
 }
 
 var (
@@ -411,6 +417,36 @@ func TestUIExportTime(t *testing.T) {
 		if lines := strings.Count(w.Body.String(), "\n"); w.Code != 200 || lines != len(batch) || w.extended != 3 {
 			t.Errorf("debug %t: status %d, %d lines, given more time %d times, want 3", debug, w.Code, lines, w.extended)
 		}
+	}
+}
+
+// TestUIDone: what a page says has been done, a link from elsewhere cannot make
+// it say.
+func TestUIDone(t *testing.T) {
+	f := newFixture(t)
+	for name, tt := range map[string]struct {
+		header []string
+		want   bool
+	}{
+		"own page":           {[]string{"Sec-Fetch-Site", "same-origin"}, true},
+		"own page, http":     {[]string{"Referer", testIssuer + "/admin/keys"}, true},
+		"other site":         {[]string{"Sec-Fetch-Site", "cross-site", "Referer", testIssuer + "/admin/keys"}, false},
+		"neighbour":          {[]string{"Sec-Fetch-Site", "same-site"}, false},
+		"typed, or a mail":   {[]string{"Sec-Fetch-Site", "none"}, false},
+		"other site, http":   {[]string{"Referer", "https://evil.example/" + testIssuer}, false},
+		"other port, http":   {[]string{"Referer", testIssuer + ":444/"}, false},
+		"nothing, http":      {nil, false},
+		"no address, http":   {[]string{"Referer", "about:blank"}, false},
+		"broken, http":       {[]string{"Referer", "https://%zz/"}, false},
+		"other scheme, http": {[]string{"Referer", strings.Replace(testIssuer, "https", "ftp", 1) + "/"}, false},
+	} {
+		body := f.follow(adm, "/admin/keys?done=retired", tt.header...).page(200)
+		if got := strings.Contains(body, "The key is gone"); got != tt.want {
+			t.Errorf("%s: says so %t, want %t", name, got, tt.want)
+		}
+	}
+	if r := f.submit(adm, "/admin/keys", url.Values{"action": {"rotate"}}); r.header.Get("Referrer-Policy") != "same-origin" {
+		t.Errorf("over http the next page would not know where it comes from: Referrer-Policy %q", r.header.Get("Referrer-Policy"))
 	}
 }
 

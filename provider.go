@@ -130,7 +130,7 @@ func New(cfg Config) (*Provider, error) {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}
 	p.crossOrigin = http.NewCrossOriginProtection()
-	p.ui, err = adminui.New(adminui.Config{Backend: p.api.Backend, Now: p.now, Path: p.path, Style: p.pages.style, Development: cfg.Development})
+	p.ui, err = adminui.New(adminui.Config{Backend: p.api.Backend, Now: p.now, Path: p.path, OwnOrigin: p.ownOrigin, Style: p.pages.style, Development: cfg.Development})
 	if err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}
