@@ -104,16 +104,12 @@ func (b *backend) session(ctx context.Context, rec store.Record, names map[strin
 
 // clientName is that of a client of the store; empty for all others.
 func (b *backend) clientName(ctx context.Context, id string) (string, error) {
-	rec, err := b.p.store.Get(ctx, kindClient, id, b.p.now())
+	c, err := b.p.clients.get(ctx, id, b.p.now())
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil
 	}
 	if err != nil {
 		return "", storeError(err)
-	}
-	c, err := decodeClient(rec)
-	if err != nil {
-		return "", err
 	}
 	return c.displayName(), nil
 }

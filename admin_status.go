@@ -119,21 +119,35 @@ func (b *backend) Apps(ctx context.Context) ([]admin.App, error) {
 	if err != nil {
 		return nil, identityError(err)
 	}
-	page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, Index: indexLauncher, Prefix: true, Limit: maxApps, Now: b.p.now()})
+	clients, err := b.p.launchers.get(ctx, b.p.now, b.launchable)
 	if err != nil {
-		return nil, storeError(err)
+		return nil, err
 	}
 	var apps []admin.App
-	for _, rec := range page.Records {
-		c, err := decodeClient(rec)
-		if err != nil {
-			return nil, err
-		}
+	for _, c := range clients {
 		if _, no := decide(question{action: actAuthorize, who: who, client: c, issuer: b.p.issuer}); no == nil {
 			apps = append(apps, admin.App{Client: c.ID, Name: c.displayName(), URL: b.p.launch(c)})
 		}
 	}
 	return apps, nil
+}
+
+// launchable are the clients that have an address to open them by: the same
+// for everybody.
+func (b *backend) launchable(ctx context.Context) ([]*client, error) {
+	page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, Index: indexLauncher, Prefix: true, Limit: maxApps, Now: b.p.now()})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	var clients []*client
+	for _, rec := range page.Records {
+		c, err := decodeClient(rec)
+		if err != nil {
+			return nil, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, nil
 }
 
 // launch is the address by which who reads a page of ours opens c. "The

@@ -261,7 +261,7 @@ func TestUIAdopt(t *testing.T) {
 		says(t, box, append(wants, c.RedirectURIs...)...)
 		says(t, f.seeOther(adm, f.submit(adm, path, withForm(formOf(t, body, `value="adopt"`), "action", "adopt"))), "The client is yours now")
 	}
-	c := f.registered(adm, "client_name", "Grafana", "client_uri", "https://grafana.example/", "initiate_login_uri", "https://evil.example/login",
+	c := f.registered(adm, "client_name", "Grafana", "client_uri", "https://grafana.example/", "initiate_login_uri", "https://evil.example/login", "token_endpoint_auth_method", authBasic,
 		"post_logout_redirect_uris", []string{"https://grafana.example/bye"})
 	adopt(c, "still has its secret", "After a logout https://grafana.example/bye")
 	got, err := f.p.clientByID(t.Context(), c.ID)

@@ -129,6 +129,7 @@ func TestUIWhoseRevocation(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Audit = sink.take })
 	reasons := func(do func()) (all []string) {
 		t.Helper()
+		f.clock.advance(time.Second) // past the last revocation
 		f.login(ada)
 		n := len(sink.since(0))
 		do()
@@ -247,6 +248,17 @@ func TestUIReads(t *testing.T) {
 		if lists > most.lists || gets > most.gets || records > most.records {
 			t.Errorf("%s: %d lists with %d records, %d gets; want at most %v", path, lists, records, gets, most)
 		}
+	}
+	// Whoever reloads their page cannot make the store look up each client of
+	// theirs again.
+	f.look(gus, "/me").page(200)
+	s.reset()
+	f.look(gus, "/me").page(200)
+	s.mu.Lock()
+	lists, gets := s.asked["List"], s.asked["Get"]
+	s.mu.Unlock()
+	if lists > 2 || gets > 0 {
+		t.Errorf("/me again: %d lists, %d gets; want sessions and consents alone", lists, gets)
 	}
 	// The second page begins where the first ended.
 	page := f.look(adm, "/admin/clients").page(200)

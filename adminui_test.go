@@ -420,6 +420,47 @@ func TestUIExportTime(t *testing.T) {
 	}
 }
 
+// TestUIFrames: a page of another site, read by an administrator, can send them
+// here, but not load our pages behind their back, and not what costs much at all.
+func TestUIFrames(t *testing.T) {
+	f := newFixture(t)
+	var paths []string
+	for _, rt := range append(f.p.uiRoutes(), f.p.apiRoutes(f.p.requireAdmin)...) {
+		if rt.methods["GET"] != nil {
+			paths = append(paths, strings.NewReplacer("{$}", "", "{id}", "web").Replace(rt.path))
+		}
+	}
+	for _, path := range append(paths, "/metrics", "/admin/policy?check=1") {
+		costly := path == "/admin/policy?check=1" || path == "/admin/audit.jsonl" || path == pathPolicy+"/check"
+		for _, site := range []string{"cross-site", "same-site"} {
+			for dest, passes := range map[string]bool{"iframe": false, "frame": false, "embed": false, "object": false, "document": !costly, "": !costly} {
+				header := []string{"Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate"}
+				if dest != "" {
+					header = append(header, "Sec-Fetch-Dest", dest)
+				}
+				if r := f.do(adm, "GET", path, "", "", header...); (r.status != 403) != passes {
+					t.Errorf("%s, %s as %q: %d", path, site, dest, r.status)
+				}
+			}
+		}
+		for _, site := range []string{"same-origin", "none"} {
+			if r := f.do(adm, "GET", path, "", "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"); r.status == 403 {
+				t.Errorf("%s, %s: %d", path, site, r.status)
+			}
+		}
+	}
+	asked := func() (n int) {
+		f.tailnet.set(func(tn *fakeTailnet) { n = tn.asked })
+		return n
+	}
+	before := asked()
+	f.do(adm, "GET", "/admin/policy?check=1", "", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe")
+	f.do(adm, "GET", pathPolicy+"/check", "", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+	if n := asked() - before; n != 0 {
+		t.Errorf("the tailnet was asked %d times for another site", n)
+	}
+}
+
 // TestUIDone: what a page says has been done, a link from elsewhere cannot make
 // it say.
 func TestUIDone(t *testing.T) {
