@@ -104,22 +104,27 @@ func (b *backend) session(ctx context.Context, rec store.Record, names map[strin
 
 // clientName is that of a client of the store; empty for all others.
 func (b *backend) clientName(ctx context.Context, id string) (string, error) {
-	rec, err := b.p.store.Get(ctx, kindClient, id, b.p.now())
+	c, err := b.p.clients.get(ctx, id, b.p.now())
 	if errors.Is(err, store.ErrNotFound) {
 		return "", nil
 	}
 	if err != nil {
 		return "", storeError(err)
 	}
-	c, err := decodeClient(rec)
-	if err != nil {
-		return "", err
-	}
 	return c.displayName(), nil
 }
 
 func errNoSession() *protocolError {
 	return fail(codeNotFound, "there is no live session with this id")
+}
+
+// whoseRevocation is the reason for which sessions end: their person's wish, or
+// an administrator's.
+func whoseRevocation(own bool) string {
+	if own {
+		return "user"
+	}
+	return "administrator"
 }
 
 // RevokeSession ends one.
@@ -131,7 +136,7 @@ func (b *backend) RevokeSession(ctx context.Context, id, subject string) error {
 	if !rec.DeadAt.IsZero() || !among(rec, indexUser, subject) {
 		return errNoSession()
 	}
-	return b.p.storage.killGrant(ctx, id, "administrator")
+	return b.p.storage.killGrant(ctx, id, whoseRevocation(subject != ""))
 }
 
 // RevokeSessions ends all that q names.
@@ -145,13 +150,14 @@ func (b *backend) RevokeSessions(ctx context.Context, q admin.SessionQuery) (int
 	if len(index) == 0 {
 		return 0, b.Reject("", "say whose sessions: user, node, client, or several of them")
 	}
+	reason := whoseRevocation(q.Own)
 	n, err := b.p.store.Revoke(ctx, store.Revocation{
-		Select: store.Selector{Index: index}, Reason: "administrator", Now: b.p.now(), KeepFor: deadFor,
+		Select: store.Selector{Index: index}, Reason: reason, Now: b.p.now(), KeepFor: deadFor,
 	})
 	if err != nil {
 		return 0, storeError(err)
 	}
-	b.p.audit(ctx, "sessions revoked", AuditEvent{Event: eventRevoke, Reason: "administrator"},
+	b.p.audit(ctx, "sessions revoked", AuditEvent{Event: eventRevoke, Reason: reason},
 		"of_user", q.Subject, "of_node", q.Node, "of_client", q.Client, "sessions", n)
 	return n, nil
 }

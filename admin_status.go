@@ -119,21 +119,35 @@ func (b *backend) Apps(ctx context.Context) ([]admin.App, error) {
 	if err != nil {
 		return nil, identityError(err)
 	}
-	page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, Index: indexLauncher, Prefix: true, Limit: maxApps, Now: b.p.now()})
+	clients, err := b.p.launchers.get(ctx, b.p.now, b.launchable)
 	if err != nil {
-		return nil, storeError(err)
+		return nil, err
 	}
 	var apps []admin.App
-	for _, rec := range page.Records {
-		c, err := decodeClient(rec)
-		if err != nil {
-			return nil, err
-		}
+	for _, c := range clients {
 		if _, no := decide(question{action: actAuthorize, who: who, client: c, issuer: b.p.issuer}); no == nil {
 			apps = append(apps, admin.App{Client: c.ID, Name: c.displayName(), URL: b.p.launch(c)})
 		}
 	}
 	return apps, nil
+}
+
+// launchable are the clients that have an address to open them by: the same
+// for everybody.
+func (b *backend) launchable(ctx context.Context) ([]*client, error) {
+	page, err := b.p.store.List(ctx, store.Query{Kind: kindClient, Index: indexLauncher, Prefix: true, Limit: maxApps, Now: b.p.now()})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	var clients []*client
+	for _, rec := range page.Records {
+		c, err := decodeClient(rec)
+		if err != nil {
+			return nil, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, nil
 }
 
 // launch is the address by which who reads a page of ours opens c. "The
@@ -147,13 +161,21 @@ func (p *Provider) launch(c *client) string {
 
 // AdoptClient makes a client that registered itself one of the
 // administrator's. Its registration tokens end: who holds one could else
-// change what the administrator has vouched for.
+// change what the administrator has vouched for. For the same reason the
+// administrator has to say which version that was.
+//
+// The addresses that our pages lead people to are the administrator's to give.
+// PKCE stops whoever still holds the secret from redeeming codes of others.
 func (b *backend) AdoptClient(ctx context.Context, id string, may admin.Match) (admin.Client, error) {
+	if may == nil {
+		return admin.Client{}, fail(codeNoPrecondition, "read the client, look at its addresses and keys, and send If-Match with the ETag of that answer")
+	}
 	c, err := b.changeClient(ctx, id, may, func(c *client) error {
 		if c.Origin != originRegistered {
 			return fail(codeConflict, "this client did not register itself; its origin is %s", c.Origin)
 		}
 		c.Origin, c.RegistrationTokens, c.ExpiresAt = originAdministrator, nil, time.Time{}
+		c.InitiateLoginURI, c.ClientURI, c.PKCE = "", "", pkceRequired
 		return nil
 	})
 	if err != nil {

@@ -4,8 +4,10 @@
 package tsidp
 
 import (
+	"cmp"
 	"fmt"
 	"html"
+	"maps"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -14,7 +16,9 @@ import (
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/tailscale/tsidp/internal/admin"
+	"github.com/tailscale/tsidp/internal/recipes"
 )
 
 var secretElement = regexp.MustCompile(`<code data-copy="the secret">([^<]*)</code>`)
@@ -233,8 +237,50 @@ func TestUIRegistrations(t *testing.T) {
 	if c := f.do(adm, "POST", pathClients+"/"+second+"/adopt", "", "", "If-Match", f.show(second).header.Get("ETag")).json(200); c["origin"] != originAdministrator {
 		t.Errorf("client %v", c)
 	}
-	f.do(adm, "POST", pathClients+"/"+second+"/adopt", "", "").wantError(409, "conflict")
-	f.do(adm, "POST", pathClients+"/nobody/adopt", "", "").wantError(404, "not_found")
+	f.do(adm, "POST", pathClients+"/"+second+"/adopt", "", "", "If-Match", f.show(second).header.Get("ETag")).wantError(409, "conflict")
+	f.do(adm, "POST", pathClients+"/nobody/adopt", "", "", "If-Match", "*").wantError(404, "not_found")
+	// Not whatever it has become since somebody looked.
+	third := f.register(adm, registrationOf("client_name", "Third")).json(201)["client_id"].(string)
+	f.do(adm, "POST", pathClients+"/"+third+"/adopt", "", "").wantError(428, "precondition_required")
+	f.do(adm, "POST", pathClients+"/"+third+"/adopt", "", "", "If-Match", `"x"`).wantError(412, "precondition_failed")
+	if c := f.show(third).json(200); c["origin"] != originRegistered {
+		t.Errorf("client %v", c)
+	}
+}
+
+// TestUIAdopt: who takes a client over sees what it brings along, and people
+// are led nowhere by what it has chosen itself.
+func TestUIAdopt(t *testing.T) {
+	f := newFixture(t)
+	adopt := func(c registrationResponse, wants ...string) {
+		t.Helper()
+		path := "/admin/clients/" + c.ID
+		body := f.look(adm, path).page(200)
+		_, box, _ := strings.Cut(body, "Take it over…")
+		box, _, _ = strings.Cut(box, "</details>")
+		says(t, box, append(wants, c.RedirectURIs...)...)
+		says(t, f.seeOther(adm, f.submit(adm, path, withForm(formOf(t, body, `value="adopt"`), "action", "adopt"))), "The client is yours now")
+	}
+	c := f.registered(adm, "client_name", "Grafana", "client_uri", "https://grafana.example/", "initiate_login_uri", "https://evil.example/login", "token_endpoint_auth_method", authBasic,
+		"post_logout_redirect_uris", []string{"https://grafana.example/bye"})
+	adopt(c, "still has its secret", "After a logout https://grafana.example/bye")
+	got, err := f.p.clientByID(t.Context(), c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.InitiateLoginURI != "" || got.ClientURI != "" || got.PKCE != pkceRequired {
+		t.Errorf("taken over with login at %q, home page %q, PKCE %q", got.InitiateLoginURI, got.ClientURI, got.PKCE)
+	}
+	if me := f.look(ada, "/me").page(200); strings.Contains(me, "evil.example") || strings.Contains(me, "grafana.example") {
+		t.Error("people are led to an address that no administrator gave")
+	}
+
+	key := newClientKey(t, "ES256", "k1")
+	adopt(f.registered(adm, "token_endpoint_auth_method", "private_key_jwt", "jwks", jwksOf(t, key)), "still has its key", `"kid": "k1"`, "any address of the same origin")
+	f.editClient("web", func(c *client) {
+		c.Origin, c.TokenEndpointAuthMethod, c.JWKSURI = originRegistered, authPrivateKeyJWT, "https://keys.example/jwks.json"
+	})
+	says(t, f.look(adm, "/admin/clients/web").page(200), "Keys at https://keys.example/jwks.json")
 }
 
 // TestUIXSS: everything that a page repeats is text in it.
@@ -324,5 +370,53 @@ func onlyOurs(t *testing.T, body string) {
 		if !strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "https://") && !strings.HasPrefix(to, "#") || strings.HasPrefix(to, "//") {
 			t.Errorf("%s leads to %s", m[1], to)
 		}
+	}
+}
+
+// TestUIRecipeDefaults: whoever takes the form of a recipe as it is gets the
+// client that the recipe describes.
+func TestUIRecipeDefaults(t *testing.T) {
+	f := newFixture(t)
+	b := &backend{f.p}
+	for _, recipe := range recipes.All() {
+		form := formOf(t, f.look(adm, "/admin/new?recipe="+recipe.ID).page(200), "Connect</button>")
+		values := recipe.Example().Values
+		for _, field := range recipe.Fields {
+			form.Set("v-"+field.Name, values[field.Name])
+		}
+		m, err := recipe.Client(values)
+		if err != nil {
+			t.Fatalf("%s: %v", recipe.ID, err)
+		}
+		m.ID = recipe.ID + "-direct"
+		want, err := b.CreateClient(t.Context(), admin.Client{ClientMetadata: m}, f.clock.now())
+		if err != nil {
+			t.Fatalf("%s: %v", recipe.ID, err)
+		}
+		// A form without the field, as a script might send it, says no other.
+		bare := maps.Clone(form)
+		bare.Del("access")
+		bare.Set("client_id", recipe.ID+"-bare")
+		for _, sent := range []url.Values{form, bare} {
+			f.submit(adm, "/admin/new", sent).page(201)
+			got, err := b.Client(t.Context(), sent.Get("client_id"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.ID = want.ID
+			got.Access, want.Access = cmp.Or(got.Access, accessTailnet), cmp.Or(want.Access, accessTailnet)
+			if diff := gocmp.Diff(want.ClientMetadata, got.ClientMetadata); diff != "" {
+				t.Errorf("%s (-recipe +form):\n%s", recipe.ID, diff)
+			}
+		}
+	}
+	// The administrator may decide otherwise.
+	form := withForm(formOf(t, f.look(adm, "/admin/new?recipe=incus").page(200), "Connect</button>"), "v-url", "https://incus.example:8443")
+	if form.Get("access") != accessGranted {
+		t.Errorf("the form of Incus begins with access %q", form.Get("access"))
+	}
+	f.submit(adm, "/admin/new", withForm(form, "access", accessTailnet)).page(201)
+	if c, err := b.Client(t.Context(), form.Get("client_id")); err != nil || c.Access == accessGranted {
+		t.Errorf("access %q against what the form says: %v", c.Access, err)
 	}
 }

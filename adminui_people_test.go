@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +123,44 @@ func TestUIMe(t *testing.T) {
 	f.refresh(other.RefreshToken).tokens()
 }
 
+// TestUIWhoseRevocation: the audit log tells who has ended a session.
+func TestUIWhoseRevocation(t *testing.T) {
+	sink := new(auditSink)
+	f := newFixture(t, func(c *Config) { c.Audit = sink.take })
+	reasons := func(do func()) (all []string) {
+		t.Helper()
+		f.clock.advance(time.Second) // past the last revocation
+		f.login(ada)
+		n := len(sink.since(0))
+		do()
+		for _, e := range sink.since(n) {
+			if e.Event == eventRevoke {
+				all = append(all, e.Reason)
+			}
+		}
+		return all
+	}
+	one := func(as netip.Addr, path, action string) func() {
+		return func() {
+			form := withForm(formOf(t, f.look(as, path).page(200), `value="`+action+`"`), "action", action)
+			f.seeOther(as, f.submit(as, path, form))
+		}
+	}
+	for name, tt := range map[string]struct {
+		do   func()
+		want string
+	}{
+		"one of one's own":        {one(ada, "/me", "session"), "user"},
+		"all of one's own":        {one(ada, "/me", "sessions"), "user"},
+		"by an administrator":     {one(adm, "/admin/sessions?user=userid:1001", "end"), "administrator"},
+		"all by an administrator": {one(adm, "/admin/sessions?user=userid:1001", "end-all"), "administrator"},
+	} {
+		if got := reasons(tt.do); !slices.Equal(got, []string{tt.want}) {
+			t.Errorf("%s: reasons %v, want %s", name, got, tt.want)
+		}
+	}
+}
+
 // A countingStore counts what a page asks of the store.
 type countingStore struct {
 	store.Store
@@ -209,6 +248,17 @@ func TestUIReads(t *testing.T) {
 		if lists > most.lists || gets > most.gets || records > most.records {
 			t.Errorf("%s: %d lists with %d records, %d gets; want at most %v", path, lists, records, gets, most)
 		}
+	}
+	// Whoever reloads their page cannot make the store look up each client of
+	// theirs again.
+	f.look(gus, "/me").page(200)
+	s.reset()
+	f.look(gus, "/me").page(200)
+	s.mu.Lock()
+	lists, gets := s.asked["List"], s.asked["Get"]
+	s.mu.Unlock()
+	if lists > 2 || gets > 0 {
+		t.Errorf("/me again: %d lists, %d gets; want sessions and consents alone", lists, gets)
 	}
 	// The second page begins where the first ended.
 	page := f.look(adm, "/admin/clients").page(200)

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
@@ -45,7 +46,13 @@ func (f *fixture) seeOther(as netip.Addr, r *reply) string {
 	if r.status != http.StatusSeeOther {
 		f.t.Fatalf("answer %d %s, want a redirect", r.status, readable(r.body))
 	}
-	return f.look(as, r.header.Get("Location")).page(200)
+	return f.follow(as, r.header.Get("Location"), "Sec-Fetch-Site", "same-origin").page(200)
+}
+
+// follow opens a page as a browser does that a page has led there.
+func (f *fixture) follow(as netip.Addr, path string, header ...string) *reply {
+	f.t.Helper()
+	return f.do(as, "GET", path, "", "", append(header, "Accept", "text/html", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")...)
 }
 
 var (
@@ -376,6 +383,111 @@ func TestUIAudit(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Login != "ada@example.com" {
 			t.Fatalf("line %s: %v", line, err)
 		}
+	}
+}
+
+// A deadlineWriter counts how often it is given more time.
+type deadlineWriter struct {
+	*httptest.ResponseRecorder
+	extended int
+}
+
+func (w *deadlineWriter) SetWriteDeadline(t time.Time) error {
+	if time.Until(t) > 0 {
+		w.extended++
+	}
+	return nil
+}
+
+// TestUIExportTime: an export may take longer than the server gives an answer,
+// as long as each page of it comes through.
+func TestUIExportTime(t *testing.T) {
+	for _, debug := range []bool{false, true} {
+		f := newFixture(t, func(c *Config) { c.DebugRequests = debug })
+		var batch []AuditEvent
+		for range 2500 {
+			batch = append(batch, AuditEvent{Event: "login", Login: "ada@example.com"})
+		}
+		f.writeEvents(batch...)
+		w := &deadlineWriter{ResponseRecorder: httptest.NewRecorder()}
+		r := httptest.NewRequest("GET", "/admin/audit.jsonl?user=ada@example.com", nil)
+		r.Host = strings.TrimPrefix(testIssuer, "https://")
+		r.Header.Set(testPeer, adm.String())
+		withTestPeer(f.p.Handler()).ServeHTTP(w, r)
+		if lines := strings.Count(w.Body.String(), "\n"); w.Code != 200 || lines != len(batch) || w.extended != 3 {
+			t.Errorf("debug %t: status %d, %d lines, given more time %d times, want 3", debug, w.Code, lines, w.extended)
+		}
+	}
+}
+
+// TestUIFrames: a page of another site, read by an administrator, can send them
+// here, but not load our pages behind their back, and not what costs much at all.
+func TestUIFrames(t *testing.T) {
+	f := newFixture(t)
+	var paths []string
+	for _, rt := range append(f.p.uiRoutes(), f.p.apiRoutes(f.p.requireAdmin)...) {
+		if rt.methods["GET"] != nil {
+			paths = append(paths, strings.NewReplacer("{$}", "", "{id}", "web").Replace(rt.path))
+		}
+	}
+	for _, path := range append(paths, "/metrics", "/admin/policy?check=1") {
+		costly := path == "/admin/policy?check=1" || path == "/admin/audit.jsonl" || path == pathPolicy+"/check"
+		for _, site := range []string{"cross-site", "same-site"} {
+			for dest, passes := range map[string]bool{"iframe": false, "frame": false, "embed": false, "object": false, "document": !costly, "": !costly} {
+				header := []string{"Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate"}
+				if dest != "" {
+					header = append(header, "Sec-Fetch-Dest", dest)
+				}
+				if r := f.do(adm, "GET", path, "", "", header...); (r.status != 403) != passes {
+					t.Errorf("%s, %s as %q: %d", path, site, dest, r.status)
+				}
+			}
+		}
+		for _, site := range []string{"same-origin", "none"} {
+			if r := f.do(adm, "GET", path, "", "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"); r.status == 403 {
+				t.Errorf("%s, %s: %d", path, site, r.status)
+			}
+		}
+	}
+	asked := func() (n int) {
+		f.tailnet.set(func(tn *fakeTailnet) { n = tn.asked })
+		return n
+	}
+	before := asked()
+	f.do(adm, "GET", "/admin/policy?check=1", "", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe")
+	f.do(adm, "GET", pathPolicy+"/check", "", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+	if n := asked() - before; n != 0 {
+		t.Errorf("the tailnet was asked %d times for another site", n)
+	}
+}
+
+// TestUIDone: what a page says has been done, a link from elsewhere cannot make
+// it say.
+func TestUIDone(t *testing.T) {
+	f := newFixture(t)
+	for name, tt := range map[string]struct {
+		header []string
+		want   bool
+	}{
+		"own page":           {[]string{"Sec-Fetch-Site", "same-origin"}, true},
+		"own page, http":     {[]string{"Referer", testIssuer + "/admin/keys"}, true},
+		"other site":         {[]string{"Sec-Fetch-Site", "cross-site", "Referer", testIssuer + "/admin/keys"}, false},
+		"neighbour":          {[]string{"Sec-Fetch-Site", "same-site"}, false},
+		"typed, or a mail":   {[]string{"Sec-Fetch-Site", "none"}, false},
+		"other site, http":   {[]string{"Referer", "https://evil.example/" + testIssuer}, false},
+		"other port, http":   {[]string{"Referer", testIssuer + ":444/"}, false},
+		"nothing, http":      {nil, false},
+		"no address, http":   {[]string{"Referer", "about:blank"}, false},
+		"broken, http":       {[]string{"Referer", "https://%zz/"}, false},
+		"other scheme, http": {[]string{"Referer", strings.Replace(testIssuer, "https", "ftp", 1) + "/"}, false},
+	} {
+		body := f.follow(adm, "/admin/keys?done=retired", tt.header...).page(200)
+		if got := strings.Contains(body, "The key is gone"); got != tt.want {
+			t.Errorf("%s: says so %t, want %t", name, got, tt.want)
+		}
+	}
+	if r := f.submit(adm, "/admin/keys", url.Values{"action": {"rotate"}}); r.header.Get("Referrer-Policy") != "same-origin" {
+		t.Errorf("over http the next page would not know where it comes from: Referrer-Policy %q", r.header.Get("Referrer-Policy"))
 	}
 }
 

@@ -72,6 +72,9 @@ func (rec *recorder) Write(b []byte) (int, error) {
 	return rec.ResponseWriter.Write(b)
 }
 
+// Unwrap is for [http.ResponseController].
+func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
+
 func plainHeader(h http.Header) string {
 	var parts []string
 	for _, name := range plainHeaders {

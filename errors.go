@@ -57,6 +57,7 @@ const (
 	codeTooLarge         errorCode = "request_too_large"
 	codeTooManyRequests  errorCode = "too_many_requests"
 	codePrecondition     errorCode = "precondition_failed"
+	codeNoPrecondition   errorCode = "precondition_required"
 )
 
 // errorStatus is the one table from error code to HTTP status, for answers
@@ -98,6 +99,7 @@ var errorStatus = map[errorCode]int{
 	codeTooLarge:         http.StatusRequestEntityTooLarge,
 	codeTooManyRequests:  http.StatusTooManyRequests,
 	codePrecondition:     http.StatusPreconditionFailed,
+	codeNoPrecondition:   http.StatusPreconditionRequired, // RFC 6585 section 3
 }
 
 // A protocolError has two faces: code and description, which the peer reads,

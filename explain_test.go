@@ -352,6 +352,41 @@ func TestPolicyCheck(t *testing.T) {
 	}
 }
 
+// TestPolicyCheckReused: one check serves all who ask within seconds; a failed
+// one serves nobody else.
+func TestPolicyCheckReused(t *testing.T) {
+	f := newFixture(t)
+	b := &backend{f.p}
+	check := func() (nodes, asked int) {
+		t.Helper()
+		before, after := 0, 0
+		f.tailnet.set(func(tn *fakeTailnet) { before = tn.asked })
+		report, err := b.PolicyCheck(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.tailnet.set(func(tn *fakeTailnet) { after = tn.asked })
+		return report.Nodes, after - before
+	}
+	f.tailnet.set(func(tn *fakeTailnet) { tn.err = errTest })
+	if _, err := b.PolicyCheck(t.Context()); err == nil {
+		t.Fatal("checked what the tailnet does not tell")
+	}
+	f.tailnet.set(func(tn *fakeTailnet) { tn.err = nil })
+	nodes, asked := check()
+	if nodes == 0 || asked < nodes {
+		t.Fatalf("%d nodes, asked %d times", nodes, asked)
+	}
+	f.tailnet.set(func(tn *fakeTailnet) { delete(tn.peers, gus) })
+	if n, asked := check(); n != nodes || asked != 0 {
+		t.Errorf("again at once: %d nodes, want %d; asked %d times", n, nodes, asked)
+	}
+	f.clock.advance(policyReportAge)
+	if n, _ := check(); n != nodes-1 {
+		t.Errorf("some seconds later: %d nodes, want %d", n, nodes-1)
+	}
+}
+
 // TestPolicyCheckBounds: no policy makes a report that grows without end.
 func TestPolicyCheckBounds(t *testing.T) {
 	c := &policyCheck{at: make(map[string]int)}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/tailscale/tsidp/internal/admin"
 )
@@ -21,6 +22,10 @@ const (
 	maxCheckedBytes  = 4 << 20 // texts of all of them
 	maxNodesOfRule   = 20      // that are named
 	maxProblemsShown = 50      // of one rule
+	// policyReportAge is how long one check answers all who ask: it asks the
+	// tailnet about every node.
+	policyReportAge = 5 * time.Second
+	policyCheckTime = 50 * time.Second
 )
 
 // A policyCheck gathers the rules of nodes.
@@ -32,6 +37,10 @@ type policyCheck struct {
 
 // PolicyCheck implements [admin.Backend].
 func (b *backend) PolicyCheck(ctx context.Context) (admin.PolicyReport, error) {
+	return b.p.policyReport.get(ctx, b.p.now, b.checkPolicy)
+}
+
+func (b *backend) checkPolicy(ctx context.Context) (admin.PolicyReport, error) {
 	nodes, err := b.p.listNodes(ctx)
 	if err != nil {
 		return admin.PolicyReport{}, err

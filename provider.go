@@ -70,6 +70,8 @@ type Provider struct {
 	registering    chan struct{} // holds one value while a client is registered
 
 	readyQuestion readyQuestion // what /readyz answers
+	policyReport  reused[admin.PolicyReport]
+	launchers     reused[[]*client] // those that have indexLauncher
 
 	ready   chan struct{} // closed when keys are there
 	running atomic.Bool
@@ -119,6 +121,8 @@ func New(cfg Config) (*Provider, error) {
 	p.storage = &storage{p}
 	p.opServer = &opServer{p: p}
 	p.engine = op.RegisterServer(p.opServer, op.Endpoints{Userinfo: op.NewEndpoint(p.path + pathUserinfo)}, op.WithServerCORSOptions(nil))
+	p.policyReport = reused[admin.PolicyReport]{maxAge: policyReportAge, timeout: policyCheckTime}
+	p.launchers = reused[[]*client]{maxAge: maxClientAge, timeout: askTimeout}
 	p.api = &admin.API{Backend: &backend{p}, Now: p.now}
 	if p.fetch, err = safefetch.New(p.fetchConfig()); err != nil {
 		return nil, fmt.Errorf("tsidp: fetching documents of clients: %w", err)
@@ -130,7 +134,7 @@ func New(cfg Config) (*Provider, error) {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}
 	p.crossOrigin = http.NewCrossOriginProtection()
-	p.ui, err = adminui.New(adminui.Config{Backend: p.api.Backend, Now: p.now, Path: p.path, Style: p.pages.style, Development: cfg.Development})
+	p.ui, err = adminui.New(adminui.Config{Backend: p.api.Backend, Now: p.now, Path: p.path, OwnOrigin: p.ownOrigin, Style: p.pages.style, Development: cfg.Development})
 	if err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}

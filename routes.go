@@ -126,9 +126,9 @@ func (p *Provider) uiRoutes() []route {
 		page("/admin/sessions", p.requireAdmin, p.ui.Sessions, p.ui.ChangeSessions),
 		page("/admin/consents", p.requireAdmin, p.ui.Consents, p.ui.ChangeConsents),
 		page("/admin/registrations", p.requireAdmin, p.ui.Registrations, nil),
-		page("/admin/policy", p.requireAdmin, p.ui.Policy, nil),
+		page("/admin/policy", p.requireAdmin, p.notFromElsewhere("check", p.ui.Policy), nil),
 		page("/admin/audit", p.requireAdmin, p.ui.Audit, nil),
-		page("/admin/audit.jsonl", p.requireAdmin, p.ui.ExportAudit, nil),
+		page("/admin/audit.jsonl", p.requireAdmin, p.notFromElsewhere("", p.ui.ExportAudit), nil),
 		page("/admin/keys", p.requireAdmin, p.ui.Keys, p.ui.ChangeKeys),
 	}
 }
@@ -179,7 +179,7 @@ func (p *Provider) apiRoutes(guard func(handlerFunc) handlerFunc) []route {
 		{path: p.path + pathConsents + "/{id}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RevokeConsent)}},
 		{path: p.path + pathAudit, ambient: true, methods: get(guard(p.api.ListAudit))},
 		{path: p.path + pathPolicy + "/explain", ambient: true, methods: get(guard(p.api.ExplainPolicy))},
-		{path: p.path + pathPolicy + "/check", ambient: true, methods: get(guard(p.api.CheckPolicy))},
+		{path: p.path + pathPolicy + "/check", ambient: true, methods: get(guard(p.notFromElsewhere("", p.api.CheckPolicy)))},
 		{path: p.path + pathKeys, ambient: true, methods: get(guard(p.api.ListKeys))},
 		{path: p.path + pathKeys + "/rotate", ambient: true, methods: post(guard(p.api.RotateKeys))},
 		{path: p.path + pathKeys + "/{kid}", ambient: true, methods: map[string]handlerFunc{"DELETE": guard(p.api.RetireKey)}},
@@ -299,7 +299,7 @@ func (p *Provider) requireAdmin(h handlerFunc) handlerFunc {
 // pages of others in their browsers.
 func (p *Provider) requirePerson(h handlerFunc) handlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if p.fromForeignPage(r) {
+		if p.fromForeignPage(r) || foreignSite(r) && !visits(r) {
 			return fail(codeAccessDenied, "a web page of another origin may not act for you")
 		}
 		if _, err := p.identify(r.Context()); err != nil {
@@ -351,7 +351,7 @@ func (p *Provider) serveHome(w http.ResponseWriter, r *http.Request) error {
 // others in their browsers.
 func (p *Provider) require(act action, what string, h handlerFunc) handlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if p.fromForeignPage(r) {
+		if p.fromForeignPage(r) || foreignSite(r) && !visits(r) {
 			return fail(codeAccessDenied, "a web page of another origin may not %s", what)
 		}
 		who, err := p.identify(r.Context())
@@ -392,12 +392,41 @@ func (p *Provider) fromForeignPage(r *http.Request) bool {
 	if origin := r.Header.Get("Origin"); origin != "" && !p.ownOrigin(origin) {
 		return true
 	}
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none":
+	if !foreignSite(r) {
 		return false
 	}
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
 	return !safe || r.Header.Get("Sec-Fetch-Mode") != "navigate"
+}
+
+// foreignSite reports whether a page of another origin is behind r, be it as
+// one that has a link to us.
+func foreignSite(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	return true
+}
+
+// visits reports whether the answer is going to be what the tab shows. A page
+// of another origin can load an address as often as it likes into frames that
+// nobody sees, but sends people away only once. Logins may have to work in
+// frames; the administration has no need to.
+func visits(r *http.Request) bool {
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	return dest == "" || dest == "document"
+}
+
+// notFromElsewhere is for what costs much: not even a link of another site
+// leads to it. With a parameter it is only requests with that which do.
+func (p *Provider) notFromElsewhere(parameter string, h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if foreignSite(r) && (parameter == "" || r.URL.Query().Has(parameter)) {
+			return fail(codeAccessDenied, "a web page of another origin may not lead here: open the page of the administration, and ask there")
+		}
+		return h(w, r)
+	}
 }
 
 // withCaller notes for [Provider.caller] whether a web page sent r. Public

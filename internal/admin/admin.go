@@ -235,8 +235,9 @@ type Backend interface {
 	// in to, and that an administrator has given an address, by their names.
 	Apps(ctx context.Context) ([]App, error)
 	// AdoptClient makes a client that registered itself one of the
-	// administrator's, as it is: its name counts, nobody is asked for consent,
-	// and it can no longer change or end by itself.
+	// administrator's: its name counts, nobody is asked for consent, and it can
+	// no longer change or end by itself. It has to use PKCE, and loses the
+	// addresses that people would be led to. Unlike elsewhere, may is needed.
 	AdoptClient(ctx context.Context, id string, may Match) (Client, error)
 	// Explain tells what the policy says of q now, and by which rules.
 	Explain(ctx context.Context, q ExplainQuery) (Explanation, error)

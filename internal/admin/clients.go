@@ -91,8 +91,8 @@ func (a *API) DeleteClient(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// AdoptClient answers POST /api/v1/clients/{id}/adopt: 200 with the client,
-// which is one of the administrator's now.
+// AdoptClient answers POST /api/v1/clients/{id}/adopt, which needs If-Match:
+// 200 with the client, which is one of the administrator's now.
 func (a *API) AdoptClient(w http.ResponseWriter, r *http.Request) error {
 	c, err := a.Backend.AdoptClient(r.Context(), r.PathValue("id"), match(r))
 	return answerClient(w, http.StatusOK, c, err)

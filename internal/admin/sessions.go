@@ -31,6 +31,8 @@ type Session struct {
 // A SessionQuery selects sessions: those that are of all that it names.
 type SessionQuery struct {
 	Subject, Node, Client string
+	// Own: a person ends their own, not an administrator somebody's.
+	Own bool
 
 	After string // the Next of the page before
 	Limit int

@@ -18,6 +18,9 @@ const (
 	// are full, and an end for the others.
 	exportPages = 20_000
 	exportLimit = 1000
+	// exportPageTime bounds how long one page of an export may take, read and
+	// sent; the export as a whole takes longer than other answers may.
+	exportPageTime = time.Minute
 )
 
 // auditEvents are the kinds of events to choose from.
@@ -123,7 +126,10 @@ func (u *UI) ExportAudit(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/jsonl; charset=utf-8")
 	h.Set("Content-Disposition", `attachment; filename="tsidp-audit.jsonl"`)
+	deadline := http.NewResponseController(w)
 	for range exportPages {
+		// An error means that there is no deadline to extend.
+		_ = deadline.SetWriteDeadline(time.Now().Add(exportPageTime))
 		for _, raw := range res.Events {
 			if _, err := w.Write(append(raw, '\n')); err != nil {
 				return nil // nobody is there any more

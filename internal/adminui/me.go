@@ -67,7 +67,7 @@ func (u *UI) ChangeMe(w http.ResponseWriter, r *http.Request) error {
 	case "session":
 		err = u.cfg.Backend.RevokeSession(r.Context(), id, you.Subject)
 	case "sessions":
-		_, err = u.cfg.Backend.RevokeSessions(r.Context(), admin.SessionQuery{Subject: you.Subject})
+		_, err = u.cfg.Backend.RevokeSessions(r.Context(), admin.SessionQuery{Subject: you.Subject, Own: true})
 	case "consent":
 		err = u.cfg.Backend.RevokeConsent(r.Context(), id, you.Subject)
 	default:

@@ -52,7 +52,7 @@ func (u *UI) NewClient(w http.ResponseWriter, r *http.Request) error {
 	p := &newClientPage{ID: newID()}
 	id := r.URL.Query().Get("recipe")
 	if recipe, ok := recipes.Find(id); ok {
-		p.Recipe = &recipe
+		p.Recipe, p.Access = &recipe, recipe.Access()
 		for _, f := range recipe.Fields {
 			p.Fields = append(p.Fields, recipeField{f, f.Default, ""})
 		}
@@ -102,7 +102,11 @@ func (u *UI) CreateClient(w http.ResponseWriter, r *http.Request) error {
 			p.Fields = append(p.Fields, recipeField{f, values[f.Name], ""})
 		}
 		m, err = recipe.Client(values)
-		m.Access = p.Access
+		if p.Access != "" {
+			m.Access = p.Access
+		} else {
+			p.Access = recipe.Access()
+		}
 	} else {
 		p.Blank, _ = sentFields(form, "", "")
 		err = readFields(&m, form)

@@ -33,6 +33,8 @@ type Config struct {
 	Now     func() time.Time
 	// Path is that of the issuer: "" or "/idp".
 	Path string
+	// OwnOrigin reports whether an origin is one of the provider's.
+	OwnOrigin func(origin string) bool
 	// Style is what all pages of the provider have; ours comes after it.
 	Style       string
 	Development bool
@@ -126,18 +128,33 @@ type page struct {
 // newPage begins the data of a page.
 func (u *UI) newPage(r *http.Request, section, title string) (page, error) {
 	you, err := u.cfg.Backend.Caller(r.Context())
-	return page{Title: title, Section: section, You: you, Done: done[r.URL.Query().Get("done")], Development: u.cfg.Development}, err
+	p := page{Title: title, Section: section, You: you, Development: u.cfg.Development}
+	if u.fromOwnPage(r) {
+		p.Done = done[r.URL.Query().Get("done")]
+	}
+	return p, err
+}
+
+// fromOwnPage reports whether a page of ours led to r. Over plain http browsers
+// say that by the Referer alone.
+func (u *UI) fromOwnPage(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	from, err := url.Parse(r.Referer())
+	return err == nil && from.Host != "" && u.cfg.OwnOrigin(from.Scheme+"://"+from.Host)
 }
 
 // done are the texts of what a form has done. The query that follows it names
-// one of them, so nobody can make a page say something else.
+// one of them, so nobody can make a page say something else; and only a page
+// of ours can make it say that.
 var done = map[string]string{
 	"saved":        "Saved.",
 	"deleted":      "The client is deleted, and everything granted to it has ended.",
 	"disabled":     "The client is disabled. Nobody can use it.",
 	"enabled":      "The client is enabled again.",
 	"secret-ended": "The secret has ended.",
-	"adopted":      "The client is yours now. Nobody is asked for consent, and it cannot change itself any more.",
+	"adopted":      "The client is yours now. Nobody is asked for consent, it has to use PKCE, and it cannot change itself any more.",
 	"session":      "The session has ended.",
 	"sessions":     "The sessions have ended.",
 	"consent":      "The consent is withdrawn, and the sessions that rested on it have ended.",
@@ -164,6 +181,7 @@ func (u *UI) render(w http.ResponseWriter, status int, name string, data any) er
 
 // goOn sends the browser to an address of ours after a form has done its work.
 func goOn(w http.ResponseWriter, r *http.Request, to string) error {
+	w.Header().Set("Referrer-Policy", "same-origin") // see fromOwnPage
 	http.Redirect(w, r, to, http.StatusSeeOther)
 	return nil
 }

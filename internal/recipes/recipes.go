@@ -95,6 +95,10 @@ func (r Recipe) Client(values map[string]string) (admin.ClientMetadata, error) {
 // Public reports whether the client has no secret.
 func (r Recipe) Public() bool { return r.client.TokenEndpointAuthMethod == "none" }
 
+// Access is who may log in unless the administrator says otherwise; empty for
+// the default of clients.
+func (r Recipe) Access() string { return r.client.Access }
+
 // Settings returns what to enter in the application. A value that is missing
 // or wrong is shown as the example of its field.
 func (r Recipe) Settings(s Setup) []Section {
