@@ -6,6 +6,8 @@ package tsidp
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/store"
@@ -14,12 +16,15 @@ import (
 // How people and administrators look through what is granted, and end it.
 
 // narrowest picks the index of a query that selects the fewest records; the
-// rest is left to the caller.
-func narrowest(kind store.Kind, subject, node, client string) store.Query {
-	for _, by := range []struct{ index, value string }{{indexNode, node}, {indexUser, subject}, {indexClient, client}} {
-		if by.value != "" {
-			return store.Query{Kind: kind, Index: by.index, Value: by.value}
-		}
+// rest is left to the caller, and so are the values of indexUser.
+func narrowest(kind store.Kind, subjects []string, node, client string) store.Query {
+	switch {
+	case node != "":
+		return store.Query{Kind: kind, Index: indexNode, Value: node}
+	case len(subjects) > 0:
+		return store.Query{Kind: kind, Index: indexUser}
+	case client != "":
+		return store.Query{Kind: kind, Index: indexClient, Value: client}
 	}
 	return store.Query{Kind: kind}
 }
@@ -55,13 +60,18 @@ func among(rec store.Record, index, value string) bool {
 	return value == "" || rec.Index[index] == value
 }
 
+// isOf reports whether a record is one of subjects'; any, if there are none.
+func isOf(rec store.Record, subjects []string) bool {
+	return len(subjects) == 0 || slices.Contains(subjects, rec.Index[indexUser])
+}
+
 // Sessions returns one page of the live grants.
 func (b *backend) Sessions(ctx context.Context, q admin.SessionQuery) (admin.SessionPage, error) {
 	res := admin.SessionPage{Sessions: []admin.Session{}}
 	names := make(map[string]string) // of clients, by id
 	var err error
-	res.Next, err = b.listPage(ctx, narrowest(store.KindGrant, q.Subject, q.Node, q.Client), q.After, q.Limit, func(rec store.Record) error {
-		if !rec.DeadAt.IsZero() || !among(rec, indexUser, q.Subject) || !among(rec, indexNode, q.Node) || !among(rec, indexClient, q.Client) {
+	res.Next, err = b.listOf(ctx, narrowest(store.KindGrant, q.Subjects, q.Node, q.Client), q.Subjects, q.After, q.Limit, func(rec store.Record) error {
+		if !rec.DeadAt.IsZero() || !isOf(rec, q.Subjects) || !among(rec, indexNode, q.Node) || !among(rec, indexClient, q.Client) {
 			return nil
 		}
 		s, err := b.session(ctx, rec, names)
@@ -141,33 +151,54 @@ func (b *backend) RevokeSession(ctx context.Context, id, subject string) error {
 
 // RevokeSessions ends all that q names.
 func (b *backend) RevokeSessions(ctx context.Context, q admin.SessionQuery) (int, error) {
-	index := make(map[string]string)
-	for name, value := range map[string]string{indexUser: q.Subject, indexNode: q.Node, indexClient: q.Client} {
-		if value != "" {
-			index[name] = value
-		}
-	}
-	if len(index) == 0 {
+	if len(q.Subjects) == 0 && q.Node == "" && q.Client == "" {
 		return 0, b.Reject("", "say whose sessions: user, node, client, or several of them")
 	}
+	if slices.Contains(q.Subjects, "") { // it would mean anybody
+		return 0, b.Reject("user", "must not be empty")
+	}
+	subjects := q.Subjects
+	if len(subjects) == 0 {
+		subjects = []string{""}
+	}
 	reason := whoseRevocation(q.Own)
-	n, err := b.p.store.Revoke(ctx, store.Revocation{
-		Select: store.Selector{Index: index}, Reason: reason, Now: b.p.now(), KeepFor: deadFor,
-	})
-	if err != nil {
-		return 0, storeError(err)
+	total := 0
+	for i, subject := range subjects {
+		index := make(map[string]string)
+		for name, value := range map[string]string{indexUser: subject, indexNode: q.Node, indexClient: q.Client} {
+			if value != "" {
+				index[name] = value
+			}
+		}
+		n, err := b.p.store.Revoke(ctx, store.Revocation{
+			Select: store.Selector{Index: index}, Reason: reason, Now: b.p.now(), KeepFor: deadFor,
+		})
+		if err != nil {
+			b.auditRevocation(ctx, q, subjects[:i], reason, total)
+			return total, storeError(err)
+		}
+		total += n
+	}
+	b.auditRevocation(ctx, q, subjects, reason, total)
+	return total, nil
+}
+
+// auditRevocation tells what has been ended, which is less than q if the store
+// has failed on the way.
+func (b *backend) auditRevocation(ctx context.Context, q admin.SessionQuery, subjects []string, reason string, n int) {
+	if len(subjects) == 0 {
+		return
 	}
 	b.p.audit(ctx, "sessions revoked", AuditEvent{Event: eventRevoke, Reason: reason},
-		"of_user", q.Subject, "of_node", q.Node, "of_client", q.Client, "sessions", n)
-	return n, nil
+		"of_user", strings.Join(subjects, " "), "of_node", q.Node, "of_client", q.Client, "sessions", n)
 }
 
 // Consents returns one page of what people have agreed to.
 func (b *backend) Consents(ctx context.Context, q admin.ConsentQuery) (admin.ConsentPage, error) {
 	res := admin.ConsentPage{Consents: []admin.Consent{}}
 	var err error
-	res.Next, err = b.listPage(ctx, narrowest(kindConsent, q.Subject, "", q.Client), q.After, q.Limit, func(rec store.Record) error {
-		if !among(rec, indexUser, q.Subject) || !among(rec, indexClient, q.Client) {
+	res.Next, err = b.listOf(ctx, narrowest(kindConsent, q.Subjects, "", q.Client), q.Subjects, q.After, q.Limit, func(rec store.Record) error {
+		if !isOf(rec, q.Subjects) || !among(rec, indexClient, q.Client) {
 			return nil
 		}
 		r, err := decodeConsent(rec)

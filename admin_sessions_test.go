@@ -49,7 +49,7 @@ func TestSessions(t *testing.T) {
 	other := f.login(gus)
 	for query, want := range map[string]int{
 		"": 4, "user=userid:1001": 3, "user=userid:1001&client=web": 2, "client=web": 3, "client=pub": 1, "user=userid:1001&client=pub": 1,
-		"node=n1001CNTRL": 3, "node=n1002CNTRL&client=web": 1, "node=n1002CNTRL&client=pub": 0, "user=userid:9": 0, "user=ada@example.com": 0,
+		"node=n1001CNTRL": 3, "node=n1002CNTRL&client=web": 1, "node=n1002CNTRL&client=pub": 0, "user=userid:9": 0, "user=ada@example.com": 3,
 	} {
 		if got := f.sessions(query); len(got) != want {
 			t.Errorf("%q: %d sessions, want %d", query, len(got), want)

@@ -244,7 +244,8 @@ func (e *AuditEvent) matches(q admin.AuditQuery) bool {
 		}
 		return want == ""
 	}
-	return is(q.User, e.User, e.Login) && is(q.Client, e.Client) && is(q.Node, e.Node) && is(q.Event, e.Event) && is(q.Result, e.Result) &&
+	user := is(q.User, e.User) || strings.EqualFold(q.User, e.Login)
+	return user && is(q.Client, e.Client) && is(q.Node, e.Node) && is(q.Event, e.Event) && is(q.Result, e.Result) &&
 		(q.Since.IsZero() || !e.Time.Before(q.Since)) && (q.Until.IsZero() || e.Time.Before(q.Until))
 }
 

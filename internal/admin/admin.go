@@ -211,6 +211,9 @@ type Backend interface {
 	RotateKeys(ctx context.Context) ([]Key, error)
 	// RetireKey removes a key at once, and what it signed with it.
 	RetireKey(ctx context.Context, id string) ([]Key, error)
+	// Subjects returns the subjects that a login, a tag or a subject means,
+	// at least one.
+	Subjects(ctx context.Context, name string) ([]string, error)
 	Sessions(ctx context.Context, q SessionQuery) (SessionPage, error)
 	// RevokeSession ends a session of subject, or, if that is empty, of
 	// anybody. Everything that hangs from it dies at once.

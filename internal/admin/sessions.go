@@ -28,9 +28,11 @@ type Session struct {
 	ExpiresAt time.Time `json:"expires_at"` // unless it is used before
 }
 
-// A SessionQuery selects sessions: those that are of all that it names.
+// A SessionQuery selects sessions: those that are of all that it names, and of
+// one of the subjects.
 type SessionQuery struct {
-	Subject, Node, Client string
+	Subjects     []string
+	Node, Client string
 	// Own: a person ends their own, not an administrator somebody's.
 	Own bool
 
@@ -62,7 +64,8 @@ type Consent struct {
 
 // A ConsentQuery selects consents, as a SessionQuery does sessions.
 type ConsentQuery struct {
-	Subject, Client string
+	Subjects []string
+	Client   string
 
 	After string
 	Limit int
@@ -77,8 +80,10 @@ type ConsentPage struct {
 // ListSessions answers GET /api/v1/sessions. Query: user, node, client, after,
 // limit.
 func (a *API) ListSessions(w http.ResponseWriter, r *http.Request) error {
-	q := sessionQuery(r)
-	var err error
+	q, err := a.sessionQuery(r)
+	if err != nil {
+		return err
+	}
 	if q.Limit, err = a.limit(r); err != nil {
 		return err
 	}
@@ -101,23 +106,41 @@ func (a *API) RevokeSession(w http.ResponseWriter, r *http.Request) error {
 // RevokeSessions answers DELETE /api/v1/sessions. Query: user, node, client; at
 // least one.
 func (a *API) RevokeSessions(w http.ResponseWriter, r *http.Request) error {
-	n, err := a.Backend.RevokeSessions(r.Context(), sessionQuery(r))
+	q, err := a.sessionQuery(r)
+	if err != nil {
+		return err
+	}
+	n, err := a.Backend.RevokeSessions(r.Context(), q)
 	if err != nil {
 		return err
 	}
 	return answer(w, http.StatusOK, map[string]int{"revoked": n})
 }
 
-func sessionQuery(r *http.Request) SessionQuery {
+func (a *API) sessionQuery(r *http.Request) (SessionQuery, error) {
 	v := r.URL.Query()
-	return SessionQuery{Subject: v.Get("user"), Node: v.Get("node"), Client: v.Get("client"), After: v.Get("after")}
+	subjects, err := a.subjects(r)
+	return SessionQuery{Subjects: subjects, Node: v.Get("node"), Client: v.Get("client"), After: v.Get("after")}, err
+}
+
+// subjects are those that the parameter user of r means; none if it is not
+// there.
+func (a *API) subjects(r *http.Request) ([]string, error) {
+	name := r.URL.Query().Get("user")
+	if name == "" {
+		return nil, nil
+	}
+	return a.Backend.Subjects(r.Context(), name)
 }
 
 // ListConsents answers GET /api/v1/consents. Query: user, client, after, limit.
 func (a *API) ListConsents(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
-	q := ConsentQuery{Subject: v.Get("user"), Client: v.Get("client"), After: v.Get("after")}
-	var err error
+	subjects, err := a.subjects(r)
+	if err != nil {
+		return err
+	}
+	q := ConsentQuery{Subjects: subjects, Client: v.Get("client"), After: v.Get("after")}
 	if q.Limit, err = a.limit(r); err != nil {
 		return err
 	}

@@ -37,11 +37,12 @@ func (u *UI) Me(w http.ResponseWriter, r *http.Request) error {
 	if p.Apps, err = u.cfg.Backend.Apps(r.Context()); err != nil {
 		return err
 	}
-	s, err := u.cfg.Backend.Sessions(r.Context(), admin.SessionQuery{Subject: p.You.Subject, Limit: mineLimit})
+	own := []string{p.You.Subject}
+	s, err := u.cfg.Backend.Sessions(r.Context(), admin.SessionQuery{Subjects: own, Limit: mineLimit})
 	if err != nil {
 		return err
 	}
-	c, err := u.cfg.Backend.Consents(r.Context(), admin.ConsentQuery{Subject: p.You.Subject, Limit: mineLimit})
+	c, err := u.cfg.Backend.Consents(r.Context(), admin.ConsentQuery{Subjects: own, Limit: mineLimit})
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func (u *UI) ChangeMe(w http.ResponseWriter, r *http.Request) error {
 	case "session":
 		err = u.cfg.Backend.RevokeSession(r.Context(), id, you.Subject)
 	case "sessions":
-		_, err = u.cfg.Backend.RevokeSessions(r.Context(), admin.SessionQuery{Subject: you.Subject, Own: true})
+		_, err = u.cfg.Backend.RevokeSessions(r.Context(), admin.SessionQuery{Subjects: []string{you.Subject}, Own: true})
 	case "consent":
 		err = u.cfg.Backend.RevokeConsent(r.Context(), id, you.Subject)
 	default:

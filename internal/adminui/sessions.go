@@ -5,7 +5,7 @@ package adminui
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -17,20 +17,22 @@ const sessionsLimit = 50
 // sessionsPage is the data of sessions.html.
 type sessionsPage struct {
 	page
-	// User is the subject that is looked for; Typed is what was typed for it.
-	User, Typed, Node, Client string
-	Sessions                  []admin.Session
-	First, Next               string
+	// Users are the subjects that are looked for; Typed is what was typed for
+	// them.
+	Users               []string
+	Typed, Node, Client string
+	Sessions            []admin.Session
+	First, Next         string
 }
 
 // Selected reports whether the list is of somebody or something.
-func (p *sessionsPage) Selected() bool { return p.User != "" || p.Node != "" || p.Client != "" }
+func (p *sessionsPage) Selected() bool { return p.Typed != "" || p.Node != "" || p.Client != "" }
 
 // Whose names what the list is of, for people.
 func (p *sessionsPage) Whose() string {
 	var all []string
-	if p.User != "" {
-		all = append(all, "of "+p.Typed)
+	if p.Typed != "" {
+		all = append(all, "of "+p.Typed+meaning(p.Typed, p.Users))
 	}
 	if p.Node != "" {
 		all = append(all, "on "+p.Node)
@@ -41,6 +43,21 @@ func (p *sessionsPage) Whose() string {
 	return strings.Join(all, " ")
 }
 
+// shownSubjects is how many subjects of one name are named.
+const shownSubjects = 5
+
+// meaning tells which subjects a name means, if it is none itself.
+func meaning(name string, subjects []string) string {
+	if len(subjects) == 0 || len(subjects) == 1 && subjects[0] == name {
+		return ""
+	}
+	more := ""
+	if n := len(subjects) - shownSubjects; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return " (" + strings.Join(subjects[:min(len(subjects), shownSubjects)], ", ") + more + ")"
+}
+
 // Sessions answers GET /admin/sessions.
 func (u *UI) Sessions(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
@@ -49,18 +66,17 @@ func (u *UI) Sessions(w http.ResponseWriter, r *http.Request) error {
 	if p.page, err = u.newPage(r, "/admin/sessions", "Sessions"); err != nil {
 		return err
 	}
-	if p.User, err = u.subject(r.Context(), p.Typed); err != nil {
-		return err
+	var res admin.SessionPage
+	q := admin.SessionQuery{Node: p.Node, Client: p.Client, After: v.Get("after"), Limit: sessionsLimit}
+	if q.Subjects, err = u.subjects(r.Context(), p.Typed); err == nil {
+		res, err = u.cfg.Backend.Sessions(r.Context(), q)
 	}
-	q := admin.SessionQuery{Subject: p.User, Node: p.Node, Client: p.Client, After: v.Get("after"), Limit: sessionsLimit}
-	res, err := u.cfg.Backend.Sessions(r.Context(), q)
+	p.Users = q.Subjects
 	status := http.StatusOK
 	if err != nil {
-		_, _, message, ok := problem(err)
-		if !ok {
+		if p.Problem, status = unasked(err); status == 0 {
 			return err
 		}
-		p.Problem, status = message, http.StatusBadRequest
 	}
 	p.Sessions = res.Sessions
 	query := []string{"user", p.Typed, "node", p.Node, "client", p.Client}
@@ -73,25 +89,26 @@ func (u *UI) Sessions(w http.ResponseWriter, r *http.Request) error {
 	return u.render(w, status, "sessions.html", &p)
 }
 
-// subject returns the subject of somebody who is called by their login name:
-// the audit log knows whoever has been here. Anything else is a subject
-// already, or nobody.
-func (u *UI) subject(ctx context.Context, name string) (string, error) {
-	if !strings.Contains(name, "@") && !strings.HasPrefix(name, "tag:") {
-		return name, nil
+// subjects are those that what was typed means; none, if nothing was.
+func (u *UI) subjects(ctx context.Context, typed string) ([]string, error) {
+	if typed == "" {
+		return nil, nil
 	}
-	res, err := u.cfg.Backend.Audit(ctx, admin.AuditQuery{User: name, Limit: 1})
-	if err != nil {
-		return "", err
+	return u.cfg.Backend.Subjects(ctx, typed)
+}
+
+// unasked is what to say about a form that could not be answered, and with
+// which status; 0 for errors that have nothing to do with it. Nothing found is
+// another thing than nobody known by that name.
+func unasked(err error) (message string, status int) {
+	code, _, message, ok := problem(err)
+	switch {
+	case code == "not_found":
+		return message, http.StatusNotFound
+	case ok:
+		return message, http.StatusBadRequest
 	}
-	var e event
-	if len(res.Events) > 0 {
-		err = json.Unmarshal(res.Events[0], &e)
-	}
-	if err != nil || e.User == "" {
-		return name, err
-	}
-	return e.User, nil
+	return "", 0
 }
 
 // ChangeSessions answers POST /admin/sessions: the action end with the id of
@@ -108,7 +125,10 @@ func (u *UI) ChangeSessions(w http.ResponseWriter, r *http.Request) error {
 		err = u.cfg.Backend.RevokeSession(r.Context(), form.Get("id"), "")
 	case "end-all":
 		done = "sessions"
-		_, err = u.cfg.Backend.RevokeSessions(r.Context(), admin.SessionQuery{Subject: form.Get("user"), Node: form.Get("node"), Client: form.Get("client")})
+		_, err = u.cfg.Backend.RevokeSessions(r.Context(), admin.SessionQuery{
+			// Those whom the page has named, whatever the name means by now.
+			Subjects: form["user"], Node: form.Get("node"), Client: form.Get("client"),
+		})
 	default:
 		err = u.unknownAction()
 	}
@@ -127,9 +147,9 @@ func gone(err error) bool {
 // consentsPage is the data of consents.html.
 type consentsPage struct {
 	page
-	User, Typed, Client string
-	Consents            []admin.Consent
-	First, Next         string
+	Typed, Client string
+	Consents      []admin.Consent
+	First, Next   string
 }
 
 // Consents answers GET /admin/consents.
@@ -140,18 +160,16 @@ func (u *UI) Consents(w http.ResponseWriter, r *http.Request) error {
 	if p.page, err = u.newPage(r, "/admin/consents", "Consents"); err != nil {
 		return err
 	}
-	if p.User, err = u.subject(r.Context(), p.Typed); err != nil {
-		return err
+	var res admin.ConsentPage
+	q := admin.ConsentQuery{Client: p.Client, After: v.Get("after"), Limit: sessionsLimit}
+	if q.Subjects, err = u.subjects(r.Context(), p.Typed); err == nil {
+		res, err = u.cfg.Backend.Consents(r.Context(), q)
 	}
-	q := admin.ConsentQuery{Subject: p.User, Client: p.Client, After: v.Get("after"), Limit: sessionsLimit}
-	res, err := u.cfg.Backend.Consents(r.Context(), q)
 	status := http.StatusOK
 	if err != nil {
-		_, _, message, ok := problem(err)
-		if !ok {
+		if p.Problem, status = unasked(err); status == 0 {
 			return err
 		}
-		p.Problem, status = message, http.StatusBadRequest
 	}
 	p.Consents = res.Consents
 	query := []string{"user", p.Typed, "client", p.Client}
