@@ -57,7 +57,7 @@ func TestPublicTricks(t *testing.T) {
 	authorize := strings.TrimPrefix(p.app.AuthCodeURL("state"), p.issuer)
 
 	on := &rawClient{t: t, dial: throughTLS(desk.Dial)}
-	for _, target := range []string{authorize, "/api/v1/clients", p.issuer + "/api/v1/clients", "/%61pi/v1/clients"} {
+	for _, target := range []string{authorize, "/api/v1/clients", p.issuer + "/api/v1/clients", "/%61pi/v1/clients", "/", "/me", "/admin/clients"} {
 		if reached(on.send("GET", target, fqdn, "")) == "" {
 			t.Errorf("the tailnet does not get at %s either", target)
 		}
@@ -92,7 +92,7 @@ func TestPublicTricks(t *testing.T) {
 		_, query, _ := strings.Cut(authorize, "?")
 		for _, path := range []string{
 			"/authorize", "/authorize/continue", "/logout", "/device", "/device_authorization", "/register", "/metrics",
-			"/api/v1/clients", "/api/v1/keys", "/api/v1/sessions", "/clients/", "/edit/wiki",
+			"/api/v1/clients", "/api/v1/keys", "/api/v1/sessions", "/clients/", "/edit/wiki", "/me", "/admin/clients", "/admin/keys",
 		} {
 			for _, trick := range tricks {
 				for _, method := range []string{"GET", "POST", "CONNECT"} {
@@ -105,7 +105,7 @@ func TestPublicTricks(t *testing.T) {
 		for _, host := range []string{
 			fqdn + ".", strings.ToUpper(fqdn), fqdn + ":443", "idp", "localhost", "127.0.0.1", "[::1]", desk.IP().String(), "root@" + fqdn, fqdn + "\tx", "",
 		} {
-			for _, path := range []string{authorize, "/api/v1/clients"} {
+			for _, path := range []string{authorize, "/api/v1/clients", "/", "/me"} {
 				if got := reached(c.send("GET", path, host, forged)); got != "" {
 					t.Errorf("%s: %s of the host %q: %s", name, path, host, got)
 				}
