@@ -77,8 +77,6 @@ type metrics struct {
 	store                            map[string]*histogram // by verb; constant
 	whoIs                            histogram
 	whoIsErrors, auditDropped        atomic.Uint64
-
-	grants grantCount
 }
 
 // statusClasses counts answers by the first digit of their status.
@@ -181,29 +179,12 @@ func (p *Provider) countUnknown(err error) {
 // thing here that costs.
 const grantsMaxAge = 30 * time.Second
 
-// A grantCount is the number of grants, as it was lately.
-type grantCount struct {
-	mu sync.Mutex
-	at time.Time // zero: never counted
-	n  int
-}
-
-// countGrants returns the number of grants that have not expired.
+// countGrants returns the number of grants that have not expired, as it was
+// lately.
 func (p *Provider) countGrants(ctx context.Context) (int, error) {
-	g := &p.metrics.grants
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := p.now()
-	if age := now.Sub(g.at); !g.at.IsZero() && age >= 0 && age < grantsMaxAge {
-		return g.n, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	n, err := p.store.Count(ctx, store.Query{Kind: store.KindGrant, Now: now})
-	if err == nil {
-		g.at, g.n = now, n
-	}
-	return n, err
+	return p.grantCount.get(ctx, p.now, func(ctx context.Context) (int, error) {
+		return p.store.Count(ctx, store.Query{Kind: store.KindGrant, Now: p.now()})
+	})
 }
 
 // MetricsHandler serves /metrics to everybody who can connect: what the

@@ -69,9 +69,11 @@ type Provider struct {
 	registrations  *tries        // of clients, by node
 	registering    chan struct{} // holds one value while a client is registered
 
-	readyQuestion readyQuestion // what /readyz answers
-	policyReport  reused[admin.PolicyReport]
-	launchers     reused[[]*client] // those that have indexLauncher
+	readyAnswer  reused[readiness]
+	readyLogged  atomic.Pointer[string] // the last state that the log tells
+	grantCount   reused[int]
+	policyReport reused[admin.PolicyReport]
+	launchers    reused[[]*client] // those that have indexLauncher
 
 	ready   chan struct{} // closed when keys are there
 	running atomic.Bool
@@ -121,6 +123,8 @@ func New(cfg Config) (*Provider, error) {
 	p.storage = &storage{p}
 	p.opServer = &opServer{p: p}
 	p.engine = op.RegisterServer(p.opServer, op.Endpoints{Userinfo: op.NewEndpoint(p.path + pathUserinfo)}, op.WithServerCORSOptions(nil))
+	p.readyAnswer = reused[readiness]{maxAge: readyMaxAge, timeout: askTimeout}
+	p.grantCount = reused[int]{maxAge: grantsMaxAge, timeout: askTimeout}
 	p.policyReport = reused[admin.PolicyReport]{maxAge: policyReportAge, timeout: policyCheckTime}
 	p.launchers = reused[[]*client]{maxAge: maxClientAge, timeout: askTimeout}
 	p.api = &admin.API{Backend: &backend{p}, Now: p.now}

@@ -11,10 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"tailscale.com/client/local"
 	"tailscale.com/client/tailscale/apitype"
 	"tailscale.com/ipn/ipnstate"
@@ -130,44 +128,13 @@ type readiness struct {
 	Checks []checkResult `json:"checks"`
 }
 
-// A readyQuestion is shared by those who ask at the same time, and for a
-// second after: anybody may ask, and each question costs the store and the
-// tailnet one.
-type readyQuestion struct {
-	flight singleflight.Group
-	mu     sync.Mutex
-	at     time.Time
-	last   readiness
-	logged atomic.Pointer[string] // the last state that the log tells
-}
+// readyMaxAge is how long an answer serves those who ask: anybody may, and each
+// question costs the store and the tailnet one.
+const readyMaxAge = time.Second
 
-// readiness runs the checks, or returns what they said within the last
-// second.
+// readiness runs the checks, or returns what they said lately.
 func (p *Provider) readiness(ctx context.Context) (readiness, error) {
-	q := &p.readyQuestion
-	q.mu.Lock()
-	last, at := q.last, q.at
-	q.mu.Unlock()
-	if !at.IsZero() && fresh(at, p.now()) {
-		return last, nil
-	}
-	ch := q.flight.DoChan("", func() (any, error) {
-		// Others wait for it too: it must not end with this request.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-		defer cancel()
-		at := p.now()
-		res := p.runChecks(ctx)
-		q.mu.Lock()
-		q.at, q.last = at, res
-		q.mu.Unlock()
-		return res, nil
-	})
-	select {
-	case res := <-ch:
-		return res.Val.(readiness), nil
-	case <-ctx.Done():
-		return readiness{}, ctx.Err()
-	}
+	return p.readyAnswer.get(ctx, p.now, func(ctx context.Context) (readiness, error) { return p.runChecks(ctx), nil })
 }
 
 // runChecks runs all checks at once, so that one that hangs takes no time
@@ -200,7 +167,7 @@ func (p *Provider) runChecks(ctx context.Context) readiness {
 }
 
 func (p *Provider) logReadiness(res readiness, failing string) {
-	if old := p.readyQuestion.logged.Swap(&failing); old != nil && *old == failing || old == nil && failing == "" {
+	if old := p.readyLogged.Swap(&failing); old != nil && *old == failing || old == nil && failing == "" {
 		return
 	}
 	if failing == "" {
