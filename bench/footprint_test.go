@@ -19,8 +19,12 @@ import (
 
 const (
 	maxBinary = 44 << 20
-	maxMemory = 15 << 20 // of its own, more than a program that does nothing
-	maxStart  = 300 * time.Millisecond
+	// More than a program that does nothing: of its own, and with the mapped
+	// pages of the program's file. The goal is 15 MB with them, which the server
+	// misses by the size of its file; what is held is what it has.
+	maxOwn      = 10 << 20
+	maxResident = 28 << 20
+	maxStart    = 300 * time.Millisecond
 )
 
 // TestFootprint: what the server is to a small machine.
@@ -34,18 +38,23 @@ func TestFootprint(t *testing.T) {
 		t.Errorf("the binary has %.1f MB, want at most %.1f", mb(info.Size()), mb(maxBinary))
 	}
 
-	bare, server := idleOf(t, "bare"), idleOf(t, "tsidp-server")
-	if more := server - bare; more > maxMemory {
-		t.Errorf("the server holds %.1f MB of its own more than a bare program, want at most %.1f", mb(more), mb(maxMemory))
+	bareResident, bareOwn := idleOf(t, "bare")
+	resident, own := idleOf(t, "tsidp-server")
+	if more := own - bareOwn; more > maxOwn {
+		t.Errorf("the server holds %.1f MB of its own more than a bare program, want at most %.1f", mb(more), mb(maxOwn))
+	}
+	if more := resident - bareResident; more > maxResident {
+		t.Errorf("the server holds %.1f MB more than a bare program, want at most %.1f", mb(more), mb(maxResident))
 	}
 }
 
 func mb(n int64) float64 { return float64(n) / (1 << 20) }
 
-// idleOf is the memory of a program at rest on a tailnet of its own, without
-// the pages of the program's file: how many of these are mapped is up to the
-// kernel, which reads ahead in large pieces and takes them back as it likes.
-func idleOf(t *testing.T, name string) int64 {
+// idleOf is the memory of a program at rest on a tailnet of its own, and how
+// much of it is not the program's file: how many pages of that are mapped is up
+// to the kernel, which reads ahead in large pieces and takes them back as it
+// likes.
+func idleOf(t *testing.T, name string) (resident, own int64) {
 	t.Helper()
 	tn := tailnettest.Start(t)
 	tn.Expect("idp", tailnettest.Tagged("tag:tsidp"))
@@ -53,10 +62,9 @@ func idleOf(t *testing.T, name string) int64 {
 	tn.CertFiles(t, dir, tn.FQDN("idp"))
 	p := start(t, tn.Env(), name, "-dir", dir)
 	defer p.end()
-	resident := p.idle()
-	own := p.status("RssAnon:")
+	resident, own = p.idle(), p.status("RssAnon:")
 	t.Logf("%s, idle: %.1f MB resident, %.1f MB of them its own", name, mb(resident), mb(own))
-	return own
+	return resident, own
 }
 
 // TestStart: how long after the node is on the tailnet the server answers.

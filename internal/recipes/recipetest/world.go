@@ -24,10 +24,8 @@ import (
 	"github.com/tailscale/tsidp"
 	"github.com/tailscale/tsidp/internal/admin"
 	"github.com/tailscale/tsidp/internal/recipes"
+	"github.com/tailscale/tsidp/internal/simtailnet"
 	"github.com/tailscale/tsidp/store/memory"
-	"tailscale.com/client/local"
-	"tailscale.com/client/tailscale/apitype"
-	"tailscale.com/ipn/ipnstate"
 	"tailscale.com/tailcfg"
 )
 
@@ -41,17 +39,21 @@ const (
 	root    Person = "root@example.com"
 )
 
-// people have their addresses in this order, from 100.64.0.1 on.
 var people = []Person{Alice, Octocat, root}
 
-func (p Person) address() string {
-	for i, other := range people {
-		if p == other {
-			return fmt.Sprintf("100.64.0.%d", i+1)
-		}
+// peer is the person's device.
+func (p Person) peer() simtailnet.Peer {
+	i := slices.Index(people, p)
+	if i < 0 {
+		panic("nobody called " + string(p))
 	}
-	panic("nobody called " + string(p))
+	return simtailnet.Peer{
+		ID: tailcfg.NodeID(11 + i), Host: fmt.Sprintf("device%d", i),
+		User: tailcfg.UserProfile{ID: tailcfg.UserID(1001 + i), LoginName: string(p), DisplayName: "A Person", ProfilePicURL: "https://pics.example/1"},
+	}
 }
+
+func (p Person) address() string { return p.peer().Addrs()[0].String() }
 
 // peerHeader stands in for the tailnet's listener: who sends. A request
 // without it comes from nobody.
@@ -63,18 +65,22 @@ type World struct {
 	// Transport trusts the server.
 	Transport *http.Transport
 
-	server *httptest.Server
-	mu     sync.Mutex
-	rules  map[Person][]tailcfg.RawMessage
-	ahead  time.Duration
+	server  *httptest.Server
+	tailnet simtailnet.Tailnet
+	mu      sync.Mutex
+	ahead   time.Duration
 }
 
 // New starts a world. It ends with the process.
 func New() (*World, error) {
-	w := &World{rules: map[Person][]tailcfg.RawMessage{root: {`{"allow_admin_ui": true}`}}}
+	w := new(World)
+	for _, p := range people {
+		w.tailnet.Put(p.peer())
+	}
+	w.grant(root, []string{`{"allow_admin_ui": true}`})
 	w.server = httptest.NewUnstartedServer(nil)
 	w.Issuer = "https://" + w.server.Listener.Addr().String()
-	provider, err := tsidp.New(tsidp.Config{Issuer: w.Issuer, Tailnet: w, Store: memory.New(), Now: w.Now})
+	provider, err := tsidp.New(tsidp.Config{Issuer: w.Issuer, Tailnet: &w.tailnet, Store: memory.New(), Now: w.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -112,34 +118,11 @@ func (w *World) Advance(d time.Duration) {
 	w.ahead += d
 }
 
-// WhoIs is part of the tailnet that the provider asks.
-func (w *World) WhoIs(_ context.Context, addr string) (*apitype.WhoIsResponse, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i, p := range people {
-		if p.address() != addr {
-			continue
-		}
-		id := tailcfg.UserID(1001 + i)
-		ip := netip.MustParseAddr(addr)
-		return &apitype.WhoIsResponse{
-			Node: &tailcfg.Node{
-				ID: tailcfg.NodeID(id), StableID: tailcfg.StableNodeID(fmt.Sprint("n", id)), Name: fmt.Sprintf("device%d.tail1234.ts.net.", id), User: id,
-				Addresses: []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())},
-			},
-			UserProfile: &tailcfg.UserProfile{ID: id, LoginName: string(p), DisplayName: "A Person", ProfilePicURL: "https://pics.example/1"},
-			CapMap:      tailcfg.PeerCapMap{tailcfg.PeerCapabilityTsIDP: w.rules[p]},
-		}, nil
-	}
-	return nil, local.ErrPeerNotFound
-}
-
-// StatusWithoutPeers is part of the tailnet that the provider asks.
-func (w *World) StatusWithoutPeers(context.Context) (*ipnstate.Status, error) {
-	return &ipnstate.Status{
-		BackendState:   "Running",
-		CurrentTailnet: &ipnstate.TailnetStatus{Name: "example.com", MagicDNSSuffix: "tail1234.ts.net"},
-	}, nil
+// grant gives p these rules, and takes away what they had.
+func (w *World) grant(p Person, rules []string) {
+	peer := p.peer()
+	peer.Rules = rules
+	w.tailnet.Put(peer)
 }
 
 // Apply gives p the rules that a printed grant has for the sources, all if
@@ -158,7 +141,7 @@ func (w *World) Apply(p Person, grant string, sources ...string) error {
 	if err := json.Unmarshal([]byte("{"+grant+"}"), &policy); err != nil {
 		return fmt.Errorf("the grant is no JSON: %w", err)
 	}
-	var rules []tailcfg.RawMessage
+	var rules []string
 	for _, g := range policy.Grants {
 		if len(g.Src) != 1 || len(g.Dst) != 1 || len(g.IP) != 1 || len(g.App[tailcfg.PeerCapabilityTsIDP]) == 0 {
 			return fmt.Errorf("grant without source, destination, port or rule: %+v", g)
@@ -166,11 +149,11 @@ func (w *World) Apply(p Person, grant string, sources ...string) error {
 		if len(sources) > 0 && !slices.Contains(sources, g.Src[0]) {
 			continue
 		}
-		rules = append(rules, g.App[tailcfg.PeerCapabilityTsIDP]...)
+		for _, r := range g.App[tailcfg.PeerCapabilityTsIDP] {
+			rules = append(rules, string(r))
+		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rules[p] = rules
+	w.grant(p, rules)
 	return nil
 }
 
