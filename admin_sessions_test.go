@@ -208,3 +208,28 @@ func TestClientTimes(t *testing.T) {
 		t.Error("a registration that does not say when it ends")
 	}
 }
+
+// FuzzAfter: what stands for the place in a list is one that a page has named,
+// or an error for who sent it.
+func FuzzAfter(f *testing.F) {
+	fx := newFixture(f)
+	for range 3 {
+		fx.login(ada)
+	}
+	b := &backend{fx.p}
+	first, err := b.Sessions(f.Context(), admin.SessionQuery{Subjects: []string{"userid:1001", "userid:1002"}, Limit: 1})
+	if err != nil || first.Next == "" {
+		f.Fatalf("no second page: %v", err)
+	}
+	for _, s := range []string{first.Next, "", ".", "..", ".userid:1002", "eA.userid:1001", first.Next + "x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, after string) {
+		for _, q := range []admin.SessionQuery{{}, {Subjects: []string{"userid:1001", "userid:1002"}}, {Client: "web"}} {
+			q.After, q.Limit = after, 1
+			if _, err := b.Sessions(t.Context(), q); err != nil && asProtocolError(err).code != codeInvalidRequest {
+				t.Errorf("after %q: %v", after, err)
+			}
+		}
+	})
+}

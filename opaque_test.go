@@ -96,3 +96,20 @@ func TestResourceBytes(t *testing.T) {
 	}, basicAuth("web", webSecret)...).wantError(400, "invalid_target")
 	f.redeem(code).tokens()
 }
+
+// FuzzAccessToken: what is presented as an access token is one of ours or
+// nothing, whatever its form.
+func FuzzAccessToken(f *testing.F) {
+	fx := newFixture(f)
+	signed := fx.login(ada).AccessToken
+	fx.editClient("web", func(c *client) { c.AccessTokenFormat = formatOpaque })
+	sealed := fx.login(ada).AccessToken
+	for _, s := range []string{signed, sealed, "", ".", "..", sealed[:60], signed[:len(signed)-1], strings.Replace(signed, ".", "", 2), fx.code(ada)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		if _, err := fx.p.parseAccessToken(t.Context(), token); err == nil && token != signed && token != sealed {
+			t.Errorf("%q is good", token)
+		}
+	})
+}

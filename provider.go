@@ -134,18 +134,26 @@ func New(cfg Config) (*Provider, error) {
 	if err := p.SetClientDocuments(cfg.ClientDocuments); err != nil {
 		return nil, err
 	}
-	if p.pages, err = newPageSet(); err != nil {
-		return nil, fmt.Errorf("tsidp: %w", err)
-	}
-	p.crossOrigin = http.NewCrossOriginProtection()
-	p.ui, err = adminui.New(adminui.Config{Backend: p.api.Backend, Now: p.now, Path: p.path, OwnOrigin: p.ownOrigin, Style: p.pages.style, Development: cfg.Development})
-	if err != nil {
-		return nil, fmt.Errorf("tsidp: %w", err)
-	}
-	if p.metadata, err = p.newMetadata(); err != nil {
+	if err := p.prepareAnswers(); err != nil {
 		return nil, fmt.Errorf("tsidp: %w", err)
 	}
 	return p, nil
+}
+
+// prepareAnswers makes what is the same for every request: pages and metadata.
+func (p *Provider) prepareAnswers() (err error) {
+	if p.pages, err = newPageSet(); err != nil {
+		return err
+	}
+	p.crossOrigin = http.NewCrossOriginProtection()
+	p.ui, err = adminui.New(adminui.Config{
+		Backend: p.api.Backend, Now: p.now, Path: p.path, OwnOrigin: p.ownOrigin, Style: p.pages.style, Development: p.cfg.Development,
+	})
+	if err != nil {
+		return err
+	}
+	p.metadata, err = p.newMetadata()
+	return err
 }
 
 // ownHosts are the names by which a browser may reach the pages: the
@@ -219,6 +227,12 @@ func (p *Provider) Run(ctx context.Context) error {
 	close(p.ready)
 	p.log.Info("ready", "issuer", p.issuer)
 
+	p.work(ctx)
+	return nil
+}
+
+// work does until ctx ends what nobody waits for.
+func (p *Provider) work(ctx context.Context) {
 	expire, keys := time.NewTicker(expireEvery), time.NewTicker(keysEvery)
 	defer expire.Stop()
 	defer keys.Stop()
@@ -226,7 +240,7 @@ func (p *Provider) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-expire.C:
 			p.expire(ctx)
 			if err := p.trimAudit(ctx, maxAuditRecords); err != nil && ctx.Err() == nil {
